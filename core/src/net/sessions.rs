@@ -339,6 +339,17 @@ impl Sessions {
         }
     }
 
+    /// Resets the session's connection. What waits for the peer, and what it has sent and was not
+    /// read, is lost. The application is told at the end of the turn.
+    pub fn reset(&mut self, id: SessionId) {
+        let conn = self.table.get_mut(id).filter(|conn| conn.session.close_reason().is_none());
+        let Some(conn) = conn else { return };
+        // If the system refuses, the peer reads the end of the connection instead.
+        let _ = socket2::SockRef::from(&conn.socket).set_linger(Some(Duration::ZERO));
+        conn.fin_sent = true;
+        self.handle_socket_lost(id, CloseReason::ConnectionLost);
+    }
+
     /// Closes all sessions with peers of one kind.
     pub fn close_all(&mut self, kind: PeerKind, reason: CloseReason, detail: &str) {
         for id in self.table.ids().collect::<Vec<_>>() {

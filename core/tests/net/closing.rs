@@ -71,6 +71,24 @@ fn a_peer_that_does_not_close_is_removed_after_the_linger() {
 }
 
 #[test]
+fn a_reset_loses_what_is_under_way() {
+    let server = Loops::start(1, 10, vec![server_rules()], echo);
+    let dialer = Loops::dialer(ignore);
+    let id = dialer.dial(server.addresses[0], client_rules(), 1);
+    dialer.next_opened();
+    server.next_opened();
+    dialer.run(0, move |sessions| {
+        sessions.send(id, &ping(1));
+        sessions.reset(id);
+        sessions.reset(id);
+    });
+    // The server reads no packet, and no reason.
+    assert_eq!(server.next_closed().1.reason, CloseReason::ConnectionLost);
+    assert_eq!(dialer.next_closed().1.reason, CloseReason::ConnectionLost);
+    wait_until("both are gone", || server.sessions() + dialer.sessions() == 0);
+}
+
+#[test]
 fn a_session_closed_by_both_sides_ends_once() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);
     for _ in 0..20 {

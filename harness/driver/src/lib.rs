@@ -9,6 +9,7 @@ pub mod own_exe;
 pub mod pacer;
 pub mod preflight;
 pub mod results;
+pub mod resumption;
 pub mod roster;
 pub mod scenario;
 pub mod steps;

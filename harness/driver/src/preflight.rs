@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use thiserror::Error;
 use throng_core::rlimit::FileLimit;
+use throng_harness_model::cuts::CutPattern;
 use throng_harness_model::limits::{IN_FLIGHT, PROCESSES_MAX, SOURCES_MAX};
 use throng_harness_model::spec::{Bots, Job, Login, Scenario, Stay};
 use throng_harness_model::target::{Entrance, Target};
@@ -122,7 +123,11 @@ pub fn check(job: &Job, target: &Target) -> Result<u32, PreflightError> {
 
 /// Most clients that connect at the same moment; 0 if they connect one after the other.
 fn burst(job: &Job) -> u32 {
-    let is_storm = matches!(&job.scenario, Scenario::Connect(connect) if connect.storm);
+    let is_storm = match &job.scenario {
+        Scenario::Connect(connect) => connect.storm,
+        Scenario::Broadcast(broadcast) => broadcast.setting.cut == Some(CutPattern::All),
+        Scenario::Login(_) | Scenario::Bots(_) => false,
+    };
     if !job.connect_interval.is_zero() && !is_storm {
         return 0;
     }
@@ -158,6 +163,7 @@ fn connections(job: &Job, clients: u32, processes: u32) -> u64 {
         Scenario::Login(login) => clients + share(login.in_flight),
         // One connection listens for leaks.
         Scenario::Connect(connect) if connect.reconnects() => 2 * clients + 1,
+        Scenario::Broadcast(broadcast) if broadcast.setting.cut.is_some() => 2 * clients + 1,
         Scenario::Bots(Bots { entrance: Entrance::Login, .. }) => clients + clients.min(IN_FLIGHT.into()) + 1,
         Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => clients + 1,
     }

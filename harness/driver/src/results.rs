@@ -8,7 +8,7 @@ use throng_harness_model::breakdown::{Breakdown, ServerClock};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::record::{Latencies, Recorder};
 use throng_harness_model::results::{
-    Churned, Clients, ImpairedClients, ListTimes, Moved, Reasons, Recipient, Reconnected,
+    Churned, Clients, CutCounts, ImpairedClients, ListTimes, Moved, Reasons, Recipient, Reconnected,
 };
 
 use crate::verify::DeliveryLedger;
@@ -35,6 +35,8 @@ pub struct WorkerResults {
     pub reasons: Reasons,
     /// Disconnects and reconnects.
     pub reconnects: Reconnected,
+    /// Connections that were cut, and clients that resumed.
+    pub resume: CutCounts,
     /// Checks of the user lists that clients keep.
     pub lists: ListTimes,
     /// Joins and leaves of channels during the run.
@@ -68,6 +70,7 @@ impl WorkerResults {
             clients: Clients::default(),
             reasons: Reasons::default(),
             reconnects: Reconnected::default(),
+            resume: CutCounts::default(),
             lists: ListTimes::default(),
             churn: Churned::default(),
             moves: Moved::default(),
@@ -103,6 +106,7 @@ impl WorkerResults {
         self.reasons.merge(other.reasons);
         self.reconnects.asked += other.reconnects.asked;
         self.reconnects.back += other.reconnects.back;
+        self.resume.add(&other.resume);
         self.lists.add(other.lists);
         self.churn.add(other.churn);
         self.moves.add(other.moves);
@@ -130,6 +134,8 @@ mod tests {
         results.phases.entry("way_in".into()).or_default().record(3_000_000);
         results.reasons.count(Event::Failed, "by chance", 3);
         (results.clients.connected, results.reconnects.asked, results.lists.resyncs) = (5, 6, 7);
+        (results.resume.cuts, results.resume.first_cut, results.resume.last_back) = (4, 100, 400);
+        results.resume.back.record(300);
         (results.churn.joins, results.impaired.slow, results.last_entry) = (8, 9, 10);
         let bytes = postcard::to_stdvec(&results).expect("serializable");
         let mut merged = WorkerResults::new(DeliveryLedger::default());
@@ -141,6 +147,8 @@ mod tests {
         assert_eq!(merged.server_clock.ours(7), results.server_clock.ours(7));
         assert_eq!((merged.clients.connected, merged.reasons.named()["failed: by chance"]), (10, 6));
         assert_eq!((merged.reconnects.asked, merged.lists.resyncs), (12, 14));
+        assert_eq!((merged.resume.cuts, merged.resume.back.count()), (8, 2));
+        assert_eq!(merged.resume.summary().last_back_us, Some(0.3));
         assert_eq!((merged.churn.joins, merged.impaired.slow, merged.last_entry), (16, 18, 10));
         assert_eq!((merged.first_begin, merged.last_sent), (NEVER, 0));
     }

@@ -82,6 +82,16 @@ impl Roster {
         self.own_digest
     }
 
+    /// Returns the version that the list has, as far as it is known.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Returns the highest version of which the list has seen a part.
+    pub fn newest_version(&self) -> u64 {
+        self.version.max(self.pages_version)
+    }
+
     /// Returns true if all pages have arrived and nothing is known to be missing.
     pub fn is_complete(&self) -> bool {
         self.complete && self.after.is_none() && !self.must_restart

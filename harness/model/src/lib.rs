@@ -6,6 +6,7 @@ pub mod audiences;
 pub mod bots;
 pub mod breakdown;
 pub mod clock;
+pub mod cuts;
 pub mod exit;
 pub mod fingerprint;
 #[cfg(any(test, feature = "testing"))]

@@ -13,6 +13,7 @@ use throng_core::net::{Endpoint, PeerKind};
 use super::audiences::Audiences;
 use super::bots::Script;
 use super::clock::{Nanos, RunClock, nanos};
+use super::cuts::Cuts;
 use super::identity::Identities;
 use super::limits::{IN_FLIGHT, MESSAGES_MAX};
 use super::payload::{PAYLOAD_MIN, Payload};
@@ -112,6 +113,8 @@ pub struct Plan {
     pub moves: Option<Churn>,
     /// Clients that stop reading or read slowly.
     pub impairment: Impairment,
+    /// Connections that clients lose, and after which they resume.
+    pub cuts: Option<Cuts>,
     /// True if clients disconnect and enter again.
     pub reconnects: bool,
     /// The clients that keep the user list.
@@ -290,6 +293,10 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         churn: setting.churn.map(churn),
         moves: setting.moves.map(churn),
         impairment,
+        cuts: broadcast.and_then(|broadcast| {
+            let pattern = broadcast.setting.cut?;
+            Some(Cuts::new(pattern, job.clients, broadcast.duration, job.seed))
+        }),
         reconnects: connect.is_some_and(Connect::reconnects),
         lists: job.lists,
         presence: Presence::new(job.clients),

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 pub use bots::{BotsReport, Reactions, Spoken};
 pub use counts::{
-    Churned, Clients, HarnessMemory, ImpairedClients, ListReport, ListTimes, Moved, Rates, Reconnected,
+    Churned, Clients, CutCounts, HarnessMemory, ImpairedClients, ListReport, ListTimes, Moved, Rates,
+    Reconnected, Resumed,
 };
 pub use deliveries::{Deliveries, Gaps, Pair};
 pub use fairness::{Fairness, Group, Recipient, ShardGroup, Slowest};
@@ -43,6 +44,8 @@ pub struct Findings {
     pub harness_memory: HarnessMemory,
     /// Clients that disconnected and entered again.
     pub reconnects: Reconnected,
+    /// Clients whose connections were cut.
+    pub resume: CutCounts,
     /// User lists of the clients.
     pub lists: ListReport,
     /// Clients that joined and left channels.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::audiences::{Audiences, ScopeMix};
 use super::bots::{Manner, Pauses};
 use super::clock::nanos;
+use super::cuts::CutPattern;
 use super::identity::Seeded;
 use super::limits::MESSAGES_MAX;
 use super::target::{Entrance, TargetSource};
@@ -238,6 +239,8 @@ pub struct Setting {
     pub slow: u32,
     /// Bytes that each of them reads a second.
     pub slow_rate: u32,
+    /// Clients whose connections are cut, and that resume; none without any.
+    pub cut: Option<CutPattern>,
 }
 
 impl Setting {

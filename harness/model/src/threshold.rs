@@ -23,6 +23,8 @@ pub enum Series {
     SenderDelay,
     /// From arrival at the harness to the read.
     ReadLag,
+    /// From the cut of a connection to the client's return.
+    Back,
 }
 
 /// One figure of a latency.
@@ -69,9 +71,13 @@ pub enum Counter {
     Inconsistent,
     /// User lists whose length differed from the server's count.
     HeadCountMismatches,
+    /// Cut clients that resumed.
+    Resumed,
+    /// Cut clients that notices named as entered or left.
+    FalseNotices,
 }
 
-const SERIES: [(&str, Series); 7] = [
+const SERIES: [(&str, Series); 8] = [
     ("latency", Series::Latency),
     ("uncorrected", Series::Uncorrected),
     ("first_recipient", Series::FirstRecipient),
@@ -79,6 +85,7 @@ const SERIES: [(&str, Series); 7] = [
     ("skew", Series::Skew),
     ("sender_delay", Series::SenderDelay),
     ("read_lag", Series::ReadLag),
+    ("back", Series::Back),
 ];
 
 const FIGURES: [(&str, Figure); 6] = [
@@ -90,7 +97,7 @@ const FIGURES: [(&str, Figure); 6] = [
     ("max", Figure::Max),
 ];
 
-const COUNTERS: [(&str, Counter); 12] = [
+const COUNTERS: [(&str, Counter); 14] = [
     ("connected", Counter::Connected),
     ("refused", Counter::Refused),
     ("failed", Counter::Failed),
@@ -103,6 +110,8 @@ const COUNTERS: [(&str, Counter); 12] = [
     ("corrupted", Counter::Corrupted),
     ("inconsistent", Counter::Inconsistent),
     ("head_count_mismatches", Counter::HeadCountMismatches),
+    ("resumed", Counter::Resumed),
+    ("false_notices", Counter::FalseNotices),
 ];
 
 /// The subject of a threshold.
@@ -134,7 +143,7 @@ pub enum Rule {
     Off(Metric),
 }
 
-/// A threshold: an upper limit, or a lower one for `connected`.
+/// A threshold: an upper limit, or a lower one for `connected` and `resumed`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold(Rule);
 
@@ -148,21 +157,32 @@ impl Counter {
     pub fn is_about_deliveries(self) -> bool {
         let is_about_clients =
             matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected);
-        !is_about_clients && self != Self::HeadCountMismatches
+        !is_about_clients && self != Self::HeadCountMismatches && !self.is_about_cuts()
+    }
+
+    /// True for counters of clients whose connections were cut.
+    pub fn is_about_cuts(self) -> bool {
+        matches!(self, Self::Resumed | Self::FalseNotices)
+    }
+
+    /// True for a counter that is good if it is large: its limit is the least value.
+    pub fn is_least(self) -> bool {
+        matches!(self, Self::Connected | Self::Resumed)
     }
 }
 
 impl Threshold {
     /// The default thresholds. All clients are connected and none is disconnected. Every delivery
     /// is made once, in order, unchanged and to members only. Clients that read as fast as they can
-    /// miss nothing, and user lists are as long as the server says.
+    /// miss nothing, and user lists are as long as the server says. Every client that is cut
+    /// resumes, and no notice names it.
     pub fn defaults() -> Vec<Self> {
         let all = COUNTERS.iter().map(|(_, counter)| *counter);
         // A client that is refused or fails is not connected, so it already breaks `connected`.
         all.filter(|counter| !matches!(counter, Counter::Refused | Counter::Failed))
-            .map(|counter| match counter {
-                Counter::Connected => Self(Rule::Count(counter, Bound::Percent(100.0))),
-                _ => Self(Rule::Count(counter, Bound::Count(0))),
+            .map(|counter| {
+                let bound = if counter.is_least() { Bound::Percent(100.0) } else { Bound::Count(0) };
+                Self(Rule::Count(counter, bound))
             })
             .collect()
     }
@@ -208,7 +228,7 @@ impl FromStr for Threshold {
             )
         })?;
         let metric = parse_metric(name)?;
-        sign.check(name, metric == Metric::Count(Counter::Connected))?;
+        sign.check(name, matches!(metric, Metric::Count(counter) if counter.is_least()))?;
         Ok(Self(match (metric, value) {
             (metric, "off") => Rule::Off(metric),
             (Metric::Time(series, figure), value) => {
@@ -323,12 +343,20 @@ mod tests {
             "sender_delay.max=500us",
             "skew.p50=1ms",
             "read_lag.p99=2ms",
+            "back.p99=500ms",
         ] {
             check(text);
         }
-        for text in
-            ["missing=0", "connected=95%", "disconnected=2", "reordered=off", "p99=off", "leaked=0.5%"]
-        {
+        for text in [
+            "missing=0",
+            "connected=95%",
+            "disconnected=2",
+            "reordered=off",
+            "p99=off",
+            "leaked=0.5%",
+            "resumed=99.9%",
+            "false_notices=1",
+        ] {
             check(text);
         }
         assert_eq!("latency.p99=1s".parse::<Threshold>(), "p99=1000ms".parse());
@@ -349,6 +377,7 @@ mod tests {
         check("p99<20ms", "or with <= or >=");
         check("p99>=20ms", "p99 may be at most its limit: write p99<=LIMIT");
         check("connected<=5", "connected must be at least its limit: write connected>=LIMIT");
+        check("resumed<=5", "resumed must be at least its limit");
         check("missing=1ms", "write a count");
         check("connected=101%", "0% to 100%");
         check("connected=-1%", "0% to 100%");
@@ -361,8 +390,8 @@ mod tests {
             let changes: Vec<Threshold> = changes.iter().map(|text| text.parse().expect("valid")).collect();
             Threshold::with_defaults(&changes).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        let rest =
-            "gaps=0 duplicated=0 reordered=0 leaked=0 corrupted=0 inconsistent=0 head_count_mismatches=0";
+        let rest = "gaps=0 duplicated=0 reordered=0 leaked=0 corrupted=0 inconsistent=0 head_count_mismatches=0 \
+                    resumed=100% false_notices=0";
         assert_eq!(all(&[]), format!("connected=100% disconnected=0 missing=0 {rest}"));
         assert_eq!(
             all(&["missing=3", "p99=20ms", "connected=off", "p99=30ms"]),

@@ -39,8 +39,7 @@ impl Checked {
                     Bound::Count(limit) => (count as f64, limit as f64),
                     Bound::Percent(percent) => (count as f64 * 100.0, percent * of as f64),
                 };
-                let at_least = counter == Counter::Connected;
-                let held = if at_least { hundredths >= limit } else { hundredths <= limit };
+                let held = if counter.is_least() { hundredths >= limit } else { hundredths <= limit };
                 let [count, of] = [count, of].map(format_count);
                 (format!("{count} of {of}"), held)
             }
@@ -63,6 +62,11 @@ impl Checked {
         self.counter() == Some(Counter::HeadCountMismatches)
     }
 
+    /// True for thresholds on clients whose connections were cut.
+    pub(crate) fn is_about_cuts(&self) -> bool {
+        self.counter().is_some_and(Counter::is_about_cuts)
+    }
+
     fn counter(&self) -> Option<Counter> {
         Counter::named(self.threshold.split('=').next().unwrap_or_default())
     }
@@ -78,6 +82,7 @@ fn latency(report: &Report, series: Series) -> &LatencyUs {
         Series::Skew => &report.recipient_skew_us,
         Series::SenderDelay => &report.sender_delay_us,
         Series::ReadLag => &report.read_lag_us,
+        Series::Back => &report.resume.back_us,
     }
 }
 
@@ -110,6 +115,8 @@ fn count(report: &Report, counter: Counter) -> (u64, u64) {
         Counter::Corrupted => (deliveries.corrupted, deliveries.expected),
         Counter::Inconsistent => (deliveries.inconsistent, report.sent),
         Counter::HeadCountMismatches => (report.lists.head_count_mismatches, report.lists.notices),
+        Counter::Resumed => (report.resume.resumed, report.resume.cuts),
+        Counter::FalseNotices => (report.resume.false_notices, report.lists.notices),
     }
 }
 
@@ -149,15 +156,29 @@ mod tests {
         check(&report, "gaps=0.5%", true, "5 of 1,000");
         (report.lists.notices, report.lists.head_count_mismatches) = (70, 2);
         check(&report, "head_count_mismatches=1", false, "2 of 70");
+        (report.resume.cuts, report.resume.resumed) = (8, 7);
+        check(&report, "resumed=100%", false, "7 of 8");
+        check(&report, "resumed>=7", true, "7 of 8");
+        check(&report, "false_notices=0", true, "0 of 70");
+        check(&report, "back.p99=1h", false, "nothing measured");
+        report.resume.back_us = LatencyUs { count: 7, p99: 80_000.0, ..LatencyUs::default() };
+        check(&report, "back.p99=80ms", true, "80 ms");
         check(&report, "p99=20ms", true, "20 ms");
         check(&report, "p99=19.9ms", false, "20 ms");
         check(&report, "last_recipient.p99=1h", false, "nothing measured");
         let about_deliveries = |text: &str| check_text(text, &report).expect("on").is_about_deliveries();
-        let all =
-            ["missing=0", "inconsistent=0", "gaps=0", "connected=1", "head_count_mismatches=0", "p99=1s"];
-        assert_eq!(all.map(about_deliveries), [true, true, true, false, false, false]);
+        let all = [
+            "missing=0",
+            "inconsistent=0",
+            "gaps=0",
+            "connected=1",
+            "head_count_mismatches=0",
+            "resumed=1",
+            "p99=1s",
+        ];
+        assert_eq!(all.map(about_deliveries), [true, true, true, false, false, false, false]);
         let about_time = |text: &str| check_text(text, &report).expect("on").is_about_time();
-        assert_eq!(all.map(about_time), [false, false, false, false, false, true]);
+        assert_eq!(all.map(about_time), [false, false, false, false, false, false, true]);
         assert_eq!(check_text("p99=off", &report), None);
         // A second entry of one client does not make up for a missing entry of another.
         report.rounds = 2;

@@ -15,6 +15,7 @@ pub(super) fn all(
     read_lag: Latencies,
     breakdown: Breakdown,
     phases: BTreeMap<Cow<'static, str>, Latencies>,
+    back: Latencies,
 ) -> BTreeMap<String, Latencies> {
     let whole = [
         ("latency", recorder.corrected),
@@ -24,6 +25,7 @@ pub(super) fn all(
         ("recipient_skew", spread.skew),
         ("sender_delay", recorder.sender_delay),
         ("read_lag", read_lag),
+        ("resume.back", back),
     ];
     let whole = whole.into_iter().map(|(name, latencies)| (name.to_owned(), latencies));
     let parts = breakdown.into_parts().into_iter();

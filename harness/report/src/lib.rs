@@ -25,7 +25,7 @@ use throng_harness_model::procstat::Usage;
 use throng_harness_model::record::{Latencies, LatencyUs};
 use throng_harness_model::results::{
     BotsReport, Churned, Clients, Deliveries, Fairness, Findings, Gaps, HarnessMemory, ImpairedClients,
-    ListReport, Moved, RateChange, Rates, Reconnected, Second,
+    ListReport, Moved, RateChange, Rates, Reconnected, Resumed, Second,
 };
 use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::spec::Job;
@@ -81,6 +81,8 @@ pub struct Report {
     pub sent: u64,
     /// Clients that disconnected and entered again.
     pub reconnects: Reconnected,
+    /// Clients whose connections were cut, and that resumed over new ones.
+    pub resume: Resumed,
     /// User lists of the clients.
     pub lists: ListReport,
     /// Messages that slow clients missed and that the server announced to them.
@@ -120,7 +122,7 @@ pub struct Report {
     /// Phases of connecting and logging in.
     pub phases_us: BTreeMap<String, LatencyUs>,
     /// The distributions behind the figures. Each has the name of its figures without `_us`; parts
-    /// are prefixed with `breakdown.` or `phases.`. Empty distributions are left out.
+    /// are prefixed with `breakdown.`, `phases.` or `resume.`. Empty distributions are left out.
     pub histograms: BTreeMap<String, Latencies>,
     /// Rates.
     pub rates: Rates,
@@ -213,6 +215,7 @@ impl Report {
             sent: findings.sent,
             gaps: findings.deliveries.as_ref().map_or_else(Gaps::default, |deliveries| deliveries.gaps),
             reconnects: findings.reconnects,
+            resume: findings.resume.summary(),
             lists: findings.lists,
             churn: findings.churn,
             moves: findings.moves,
@@ -236,6 +239,7 @@ impl Report {
                 findings.read_lag,
                 findings.breakdown,
                 findings.phases,
+                findings.resume.back,
             ),
             rates: Rates { deliveries_per_s, ..findings.rates },
             server_cpu_us_per_delivery: findings.server.as_ref().and_then(per_delivery),

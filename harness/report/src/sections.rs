@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use throng_harness_model::breakdown::SAMPLE;
 use throng_harness_model::procstat::Usage;
 use throng_harness_model::record::LatencyUs;
-use throng_harness_model::results::{BotsReport, Churned, Moved, Reactions, Spoken};
+use throng_harness_model::results::{BotsReport, Churned, Moved, Reactions, Resumed, Spoken};
 use throng_harness_model::scheduling::Waited;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
 
@@ -153,6 +153,7 @@ impl Report {
         let all = [
             (true, "clients", self.client_rows()),
             (self.reconnects.asked > 0, "reconnects", self.reconnect_rows()),
+            (self.resume.cuts > 0, "cuts", self.cut_rows()),
             (true, "logins", self.login_rows()),
             (!sent_any, "entries", self.entry_rows()),
             (sent_any, "messages", self.message_rows()),
@@ -205,6 +206,19 @@ impl Report {
         let back = Row::share("back in", reconnects.back, reconnects.asked);
         let storm = reconnects.storm_s.map(|time| Row::text("until all were back", seconds(time)));
         [back].into_iter().chain(storm).collect()
+    }
+
+    fn cut_rows(&self) -> Vec<Row> {
+        let Resumed { cuts, resumed, refused, gaps, false_notices, back_us, last_back_us } = self.resume;
+        let back = format!("p50 {}, p99 {}", micros(back_us.p50), micros(back_us.p99));
+        let last = last_back_us.map(|time| Row::text("until all were back", micros(time)));
+        let rows = [
+            Row::share("resumed", resumed, cuts).note(back).bad_if(resumed < cuts),
+            Row::count("refused", refused).bad_if(refused > 0),
+            Row::count("messages not kept", gaps).bad_if(gaps > 0),
+            Row::count("named in notices", false_notices).bad_if(false_notices > 0),
+        ];
+        rows.into_iter().chain(last).collect()
     }
 
     fn login_rows(&self) -> Vec<Row> {
@@ -406,6 +420,7 @@ impl Report {
             ("  skew", &self.recipient_skew_us),
             ("sender's delay", &self.sender_delay_us),
             ("read lag", &self.read_lag_us),
+            ("back", &self.resume.back_us),
         ];
         let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
         let rows = whole.into_iter().chain(self.breakdown_us.parts()).chain(others);
@@ -465,7 +480,8 @@ impl Report {
     }
 
     /// Thresholds that the run could have broken, and those that it has broken first: those of
-    /// deliveries only if any message was sent, those of user lists only if any list was kept.
+    /// deliveries only if any message was sent, those of user lists only if any list was kept, and
+    /// those of cuts only if there were any.
     pub(super) fn applicable_thresholds(&self) -> impl Iterator<Item = &Checked> {
         let is_silent = self.sent == 0 && self.deliveries.expected == 0;
         let applicable = move |held: bool| {
@@ -474,6 +490,7 @@ impl Report {
                 .filter(move |checked| checked.held == held)
                 .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
                 .filter(|checked| !(self.lists.kept == 0 && checked.held && checked.is_about_lists()))
+                .filter(|checked| !(self.resume.cuts == 0 && checked.held && checked.is_about_cuts()))
         };
         applicable(false).chain(applicable(true))
     }

@@ -115,8 +115,17 @@ impl Report {
         if self.deliveries.expected == 0 {
             return entered;
         }
+        let resumed = match self.resume.cuts {
+            0 => String::new(),
+            cuts => format!(
+                ", {} of {} cuts resumed, p99 {}",
+                format_count(self.resume.resumed),
+                format_count(cuts),
+                micros(self.resume.back_us.p99)
+            ),
+        };
         format!(
-            "{entered}, {} of {} deliveries, p50 {}, p99 {}",
+            "{entered}, {} of {} deliveries, p50 {}, p99 {}{resumed}",
             format_count(self.deliveries.received),
             format_count(self.deliveries.expected),
             micros(self.latency_us.p50),

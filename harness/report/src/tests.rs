@@ -210,8 +210,9 @@ fn the_login_rate_covers_all_rounds() {
     }
     // A run that sends nothing can lose nothing.
     assert!(text.contains("disconnected=0") && !text.contains("missing=0"), "{text}");
+    assert!(!text.contains("resumed") && !text.contains("false_notices"), "{text}");
     let json = serde_json::to_value(&report).expect("JSON");
-    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(10));
+    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(12));
     assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
     assert_eq!(json["clients"]["requested"], 10);
     assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);

@@ -13,6 +13,7 @@ mod hostile;
 mod limits;
 mod monitor;
 mod processes;
+mod resume;
 mod rooms;
 mod shutdown;
 mod start;

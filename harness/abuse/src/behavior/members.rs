@@ -128,8 +128,8 @@ impl Behavior for Members {
             (Packet::ChannelAnswer(answer), _) if member.step == Step::Joining => {
                 (member.step, member.channel) = (Step::Inside, answer.channel);
             }
-            // Lists come unasked too: with the entry, and with each channel.
-            (Packet::EnterAnswer(_), _) | (Packet::ChannelLeft(_), Attack::Join) => {}
+            // Lists and histories come unasked too: with the entry, and with each channel.
+            (Packet::EnterAnswer(_) | Packet::History(_), _) | (Packet::ChannelLeft(_), Attack::Join) => {}
             (Packet::UserList(_), attack) if attack != Attack::Lists => {}
             (Packet::ChannelAnswer(answer), Attack::Create) if answer.outcome == Outcome::Ok => {
                 line.send(ChannelLeaveRequest { channel: answer.channel }, context.tally);

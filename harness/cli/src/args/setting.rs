@@ -1,10 +1,11 @@
-//! Flags of `broadcast` about scopes, clients that move and clients that read slowly.
+//! Flags of `broadcast` about scopes, clients that move or read slowly, and cut connections.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use throng_core::config::parse_duration;
 use throng_harness_model::audiences::{ScopeMix, side_for};
+use throng_harness_model::cuts::CutPattern;
 use throng_harness_model::spec::Setting;
 
 /// Mean size of a nearby audience, unless `--audience` says otherwise.
@@ -29,7 +30,7 @@ enum RawScope {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Scope, moves and slow readers")]
+#[command(next_help_heading = "Scope, moves, slow readers and cuts")]
 pub(super) struct RawSetting {
     /// Scope of the messages
     #[arg(long, value_name = "SCOPE", default_value = "world")]
@@ -67,6 +68,15 @@ pub(super) struct RawSetting {
     /// Bytes that each slow client reads a second
     #[arg(long, value_name = "BYTES", requires = "slow", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     slow_rate: u32,
+    /// Clients whose connection is cut each second while messages flow, as in 2%/s; or `all`, once
+    #[arg(
+        long, value_name = "RATE", requires = "resume",
+        conflicts_with_all = ["churn", "moves", "deaf", "slow"]
+    )]
+    cut: Option<CutPattern>,
+    /// Clients that are cut resume their places over new connections (with --cut)
+    #[arg(long, requires = "cut")]
+    resume: bool,
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
@@ -98,6 +108,11 @@ impl RawSetting {
                 return Err(format!("{flag} needs --scope {scope} or --scope mixed"));
             }
         }
+        if self.cut.is_some() && places {
+            return Err("--cut needs --scope world, channel or whisper: nearby messages are not kept for \
+                 clients that resume"
+                .into());
+        }
         if self.deaf.saturating_add(self.slow) >= clients {
             return Err(format!(
                 "--deaf {} and --slow {} leave none of --clients {clients} to send and receive",
@@ -120,6 +135,7 @@ impl RawSetting {
             deaf_for: self.deaf_for,
             slow: self.slow,
             slow_rate: self.slow_rate,
+            cut: self.cut.filter(|_| self.resume),
         };
         let speakers = setting.speakers(clients);
         if setting.is_restless() && speakers + setting.deaf + setting.slow >= clients {

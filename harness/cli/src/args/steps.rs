@@ -166,7 +166,7 @@ impl StepFactory for Broadcasts {
         let mut job = self.job(size).ok()?;
         let Scenario::Broadcast(broadcast) = &mut job.scenario else { return None };
         let setting = &broadcast.setting;
-        if setting.speech != ScopeMix::World || setting.deaf + setting.slow > 0 {
+        if setting.speech != ScopeMix::World || setting.deaf + setting.slow > 0 || setting.cut.is_some() {
             return None;
         }
         broadcast.ahead = Some(ahead);

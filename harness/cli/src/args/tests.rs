@@ -3,6 +3,7 @@
 use std::time::Duration;
 use throng_core::limits::PASSWORD_WIRE_MAX;
 use throng_core::wire::SecretText;
+use throng_harness_model::cuts::CutPattern;
 use throng_harness_model::identity::Seeded;
 use throng_harness_model::spec::{Connect, Lists, Login, Stay};
 use throng_harness_model::target::{Entrance, TargetSource};
@@ -63,6 +64,9 @@ fn a_setting_is_derived_from_its_flags() {
     let (world, senders) = setting("--deaf 5 --deaf-for 2s --slow 3");
     assert_eq!((world.channels, world.side, world.deaf, world.slow, senders), (0, 0, 5, 3, 992));
     assert_eq!((world.deaf_for, world.slow_rate), (Some(Duration::from_secs(2)), 10_000));
+    assert_eq!(world.cut, None);
+    assert_eq!(setting("--cut 2%/s --resume").0.cut, Some(CutPattern::PerSecond(200)));
+    assert_eq!(setting("--scope channel --cut all --resume").0.cut, Some(CutPattern::All));
     let (channel, senders) = setting("--scope channel --channels 20 --churn 1000/s");
     assert_eq!((channel.channels, channel.side, channel.churn, senders), (20, 0, Some(1_000), 500));
     assert_eq!(
@@ -170,6 +174,11 @@ fn bad_command_lines_are_refused() {
     check("broadcast --data d --scope channel --churn 5 --deaf 50", "--deaf and --slow must be fewer");
     check("broadcast --data d --deaf 5 --senders 96", "from 1 to 95 can send");
     check("broadcast --data d --deaf-for 5s", "--deaf");
+    check("broadcast --data d --cut 2%/s", "--resume");
+    check("broadcast --data d --resume", "--cut");
+    check("broadcast --data d --cut 2/s --resume", "write 0.01%/s to 100%/s");
+    check("broadcast --data d --cut all --resume --scope mixed", "nearby messages are not kept");
+    check("broadcast --data d --cut all --resume --slow 3", "cannot be used with");
     check("broadcast --data d --scope whisper --clients 1", "needs two clients");
     check("broadcast --data d --scope channel --moves 5/s", "--moves needs --scope nearby");
     check("broadcast --data d --scope nearby --moves 5/s --sectors 1", "more than one sector");

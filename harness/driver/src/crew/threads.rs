@@ -50,8 +50,9 @@ impl Threads {
         for index in indices.clone() {
             let clients = plan.share(plan.clients, index) as usize;
             let sessions = match plan.entry_path {
-                // A client that reconnects may have an older connection that is still closing.
-                EntryPath::Ticket(..) if plan.reconnects => 2 * clients,
+                // A client that reconnects or resumes may have an older connection that is still
+                // closing, or silent.
+                EntryPath::Ticket(..) if plan.reconnects || plan.cuts.is_some() => 2 * clients,
                 EntryPath::Ticket(..) => clients,
                 EntryPath::Login(_) => 2 * clients,
             };

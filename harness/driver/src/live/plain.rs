@@ -55,6 +55,9 @@ fn line(row: &Second) -> String {
     if row.disconnected > 0 {
         add(format_args!(", {} LOST", format_count(row.disconnected)));
     }
+    if row.away > 0 {
+        add(format_args!(", {} away", format_count(row.away)));
+    }
     if row.left > 0 {
         add(format_args!(", {} left", format_count(row.left)));
     }
@@ -108,8 +111,8 @@ mod tests {
         let full = "   12s  9,000 connected, 2 LOST  sent 89/s  received 800,000/s  p50 34.1 ms, p99 74 ms, max 80.5 ms  server 98% CPU 45.2 MB";
         assert_eq!(line(&row), full);
         assert_eq!(line(&Second { at_s: 1.0, connected: 7, ..Second::default() }), "    1s  7 connected");
-        let leaving = Second { at_s: 2.0, connected: 7, left: 1_234, ..Second::default() };
-        assert_eq!(line(&leaving), "    2s  7 connected, 1,234 left");
+        let leaving = Second { at_s: 2.0, connected: 7, away: 3, left: 1_234, ..Second::default() };
+        assert_eq!(line(&leaving), "    2s  7 connected, 3 away, 1,234 left");
         assert_eq!(shown(false, &[row.clone(), row.clone()]), format!("{full}\n{full}\n"));
         assert_eq!(shown(true, &[row.clone(), row.clone()]), format!("\r\x1b[2K{full}\r\x1b[2K{full}\n"));
         let mut narrow = Progress { out: Vec::new(), replaces: true, width: || 26 };

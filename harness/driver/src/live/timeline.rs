@@ -51,6 +51,7 @@ impl Timeline {
             connected: totals.connected,
             disconnected: totals.disconnected,
             left: totals.left,
+            away: totals.away,
             sent: totals.sent,
             received: totals.received,
             sent_per_s: per_second(totals.sent, self.last_totals.sent),

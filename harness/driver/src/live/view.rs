@@ -309,6 +309,10 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
     if totals.reconnecting > 0 {
         spans.push(Span::from(format!("   {} reconnecting", format_count(totals.reconnecting))));
     }
+    if totals.cuts > 0 {
+        let [cuts, away] = [totals.cuts, totals.away].map(format_count);
+        spans.push(Span::from(format!("   {cuts} cut, {away} away")));
+    }
     frame.render_widget(Line::from(spans), counts);
 }
 

@@ -213,7 +213,7 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
             last = (totals.received, now);
         }
         let quiet = now.saturating_sub(last.1);
-        let has_all = is_silent && expected.is_complete(&totals, quiet);
+        let has_all = is_silent && totals.away == 0 && expected.is_complete(&totals, quiet);
         if has_all || now >= until {
             if has_all && quiet >= QUIET {
                 // Ends the measurement at the last delivery, so that the quiet time lowers no rate.

@@ -455,6 +455,7 @@ impl<'a> Run<'a> {
             server_clock: results.server_clock.summary(),
             harness_memory: self.memory.ended(self.usage.1.as_ref(), self.job.clients),
             reconnects: Reconnected { storm_s: self.storm_s, ..results.reconnects },
+            resume: results.resume,
             lists: list_report(self.lists, results.lists, first_begin, last_entry),
             churn: results.churn,
             moves: results.moves,

@@ -434,6 +434,43 @@ fn another_stay_has_an_order_of_its_own() {
     assert_eq!(deliveries.reordered, 1, "message 1 after message 2 of the same sender, in one stay");
 }
 
+/// A client is cut after three of ten messages, and is given `after` once it is back.
+#[track_caller]
+fn check_cut(after: &[u32], gap: u64, [missing, duplicated, reordered, of_readers]: [u64; 4]) {
+    let mut ledger = DeliveryLedger::new(Arc::new(Traffic::of(vec![0; 10], 1)), 0..2);
+    for client in 0..2 {
+        ledger.entry_requested(client, 0);
+        ledger.entered(client, 1);
+    }
+    for index in 0..10 {
+        ledger.sent(index, 2);
+        ledger.delivered(0, index, index.into(), 3 + Nanos::from(index));
+    }
+    (0..3).for_each(|index| assert_eq!(ledger.delivered(1, index, index.into(), 20), Receipt::First));
+    if gap > 0 {
+        ledger.gap(1, Some(WORLD), gap);
+    }
+    for index in after {
+        ledger.delivered(1, *index, u64::from(*index), 99);
+    }
+    let Deliveries { expected, missing: lost, duplicated: copies, reordered: late, gaps, .. } =
+        settle(vec![ledger]).expect("one ledger").deliveries;
+    assert_eq!(
+        (expected, [lost, copies, late, gaps.of_readers]),
+        (20, [missing, duplicated, reordered, of_readers])
+    );
+}
+
+#[test]
+fn the_account_of_a_cut_client_goes_on() {
+    check_cut(&[3, 4, 5, 6, 7, 8, 9], 0, [0, 0, 0, 0]);
+    // What was under way at the cut does not come again, or comes twice, or late.
+    check_cut(&[5, 6, 7, 8, 9], 0, [2, 0, 0, 0]);
+    check_cut(&[2, 3, 4, 5, 6, 7, 8, 9], 0, [0, 1, 0, 0]);
+    check_cut(&[4, 5, 3, 6, 7, 8, 9], 0, [0, 0, 1, 0]);
+    check_cut(&[5, 6, 7, 8, 9], 2, [0, 0, 0, 2]);
+}
+
 #[test]
 fn receipt_of_a_message_can_be_queried() {
     let audiences = Audiences::new(2, ScopeMix::Channel, 1, 0, 1, 1);

@@ -7,6 +7,7 @@ use throng_core::wire::packets::TicketBytes;
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::results::{PARTS, Recipient};
 
+use crate::resumption::Resumption;
 use crate::roster::{Pager, Roster};
 
 /// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
@@ -121,6 +122,8 @@ pub(super) enum Stay {
 pub(super) struct KeptList {
     pub(super) roster: Roster,
     pub(super) changed: Nanos,
+    /// Version when the cuts began, up to which notices may name any client.
+    pub(super) settled: u64,
 }
 
 /// One client. There are thousands, so fields that only some of them use are boxed.
@@ -171,12 +174,14 @@ pub(super) struct Client {
     pub(super) disconnected_at: Nanos,
     /// Set from the login until the chat server accepts it.
     pub(super) grant: Option<Box<Grant>>,
+    /// Its place, from its entry on in a run that cuts connections.
+    pub(super) resumption: Option<Box<Resumption>>,
 }
 
 impl Client {
-    /// Its session while it is in the chat and has not asked to leave.
-    pub(super) fn present(&self) -> Option<SessionId> {
-        self.chat.filter(|_| self.step.is_present())
+    /// Returns true while it is in the chat and has not asked to leave.
+    pub(super) fn is_present(&self) -> bool {
+        self.step.is_present()
     }
 
     /// Records the latency of one message.

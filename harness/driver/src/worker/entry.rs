@@ -21,6 +21,7 @@ use super::chat_servers::{ChatServers, Found, LOOKUP_POLL};
 use super::client::{Client, Grant, InQueue, Step, Token};
 use super::entry_limiter::EntryLimiter;
 use crate::command::Why;
+use crate::resumption::Resumption;
 
 /// Connections begun in one turn: the keys of each cost some 100 µs.
 const DIALS_PER_TURN: usize = 8;
@@ -106,7 +107,7 @@ impl StepFailure {
 }
 
 /// Returns true if another attempt to connect may succeed.
-fn is_transient(reason: CloseReason) -> bool {
+pub(super) fn is_transient(reason: CloseReason) -> bool {
     matches!(
         reason,
         CloseReason::ServerFull
@@ -437,6 +438,7 @@ impl Worker {
         self.record_step(place, now);
         let client = &mut self.clients[place];
         client.grant = None;
+        client.resumption = self.plan.cuts.map(|_| Box::new(Resumption::new(answer.token.clone())));
         client.shard = answer.shard;
         // The server sends the first page of the user list unasked.
         (client.step, client.step_began_at) = (Step::List, now);

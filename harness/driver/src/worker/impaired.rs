@@ -97,7 +97,9 @@ impl Worker {
         self.impaired.tick = if plan.impairment.slow > 0 { now } else { NEVER };
         for place in 0..self.clients.len() {
             let Some(kind) = plan.impairment.kind(self.number(place), plan.clients) else { continue };
-            let Some(session) = self.clients[place].present() else { continue };
+            let Some(session) = self.clients[place].chat.filter(|_| self.clients[place].is_present()) else {
+                continue;
+            };
             self.results.ledger.impair(place);
             self.clients[place].is_impaired = true;
             sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
@@ -145,7 +147,7 @@ impl Worker {
             sessions.pause_reading(session, false);
             self.clients[place as usize].is_catching_up = true;
             self.totals.catching_up += 1;
-            sessions.send(session, &PingRequest { token: FENCE }.into());
+            self.request(sessions, place as usize, PingRequest { token: FENCE });
         }
         self.totals.resumed = 1;
     }

@@ -36,9 +36,12 @@ impl Worker {
         let now = self.plan.clock.at(sessions.now());
         let client = &mut self.clients[place];
         client.chat = None;
-        match client.step {
+        if self.is_away(place) {
+            return self.resume_failed(place, now, reason);
+        }
+        match self.clients[place].step {
             Step::DialChat | Step::Enter => {
-                if client.step == Step::Enter {
+                if self.clients[place].step == Step::Enter {
                     self.record_end_of_stay(place, now);
                 }
                 self.connection_failed(sessions, place, Step::DialChat, reason);
@@ -64,7 +67,7 @@ impl Worker {
     }
 
     /// A client in the chat has lost its session.
-    fn session_lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
+    pub(super) fn session_lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
         self.record_end_of_stay(place, now);
         if let Some(window) = &mut self.messages.window {
             window.lost(place);
@@ -101,10 +104,12 @@ impl Worker {
     /// Requests the exit of a client that is in the chat.
     pub(super) fn request_exit(&mut self, sessions: &mut Sessions, place: usize) {
         let client = &mut self.clients[place];
-        let Some(session) = client.present() else { return };
+        if !client.is_present() {
+            return;
+        }
         let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
         self.exits.pending += 1;
-        sessions.send(session, &ExitRequest {}.into());
+        self.request(sessions, place, ExitRequest {});
     }
 }

@@ -45,7 +45,8 @@ impl Worker {
     pub(super) fn begin_list(&mut self, place: usize, now: Nanos) {
         let keeps = !self.plan.leaves && self.plan.lists.keeps(self.number(place), self.plan.clients);
         self.clients[place].pager = Pager::new();
-        self.clients[place].kept = keeps.then(|| Box::new(KeptList { roster: Roster::new(), changed: now }));
+        self.clients[place].kept =
+            keeps.then(|| Box::new(KeptList { roster: Roster::new(), changed: now, settled: u64::MAX }));
     }
 
     /// Handles a page of the list of all users.
@@ -72,6 +73,7 @@ impl Worker {
     /// Handles a notice about all users for a client that may keep a list.
     pub(super) fn notice(&mut self, sessions: &mut Sessions, place: usize, notice: &UsersChanged) {
         self.count_notice(notice.complete);
+        self.check_notice(place, notice);
         let Some(kept) = &mut self.clients[place].kept else { return };
         kept.changed = self.plan.clock.at(sessions.now());
         let next = kept.roster.notice(notice, self.plan.knows_own());
@@ -95,8 +97,11 @@ impl Worker {
         if room == 0 && self.clients[place].kept.is_some() {
             return false;
         }
-        // The earlier version, the version and the head count.
-        let complete = fields.bytes(20).ok().and_then(|_| bool::take(&mut fields).ok());
+        let (_since, version, _head_count) = (fields.u64(), fields.u64(), fields.u32());
+        let complete = bool::take(&mut fields).ok();
+        if let (0, Ok(version), Some(resumption)) = (room, version, &mut self.clients[place].resumption) {
+            resumption.listed(version);
+        }
         if room == 0 {
             self.count_notice(complete.unwrap_or(false));
         }
@@ -108,17 +113,18 @@ impl Worker {
             let mismatches = kept.roster.take_mismatches();
             self.results.lists.mismatches += if self.messages.is_frozen { 0 } else { mismatches };
         }
-        match (next, self.clients[place].chat) {
-            (Next::Ask(after), Some(session)) => {
-                sessions.send(session, &UserListRequest { channel: 0, after, pages: LIST_PAGES_MAX }.into());
+        match next {
+            Next::Ask(after) => {
+                let request = UserListRequest { channel: 0, after, pages: LIST_PAGES_MAX };
+                self.request(sessions, place, request);
             }
-            (Next::BeginAnew, Some(_)) => {
+            Next::BeginAnew => {
                 // The pauses spread the requests: fetched all at once, lists would delay each
                 // other.
                 let pause = self.rng.random_range(REFETCH_PAUSE_MAX / 4..=REFETCH_PAUSE_MAX);
                 self.lists.refetches.push(Reverse((self.plan.clock.now() + pause, place as u32)));
             }
-            _ => {}
+            Next::Wait | Next::Follows => {}
         }
     }
 
@@ -133,14 +139,15 @@ impl Worker {
             && at <= now
         {
             self.lists.refetches.pop();
-            let client = &mut self.clients[place as usize];
-            let (Some(kept), Some(session)) = (&mut client.kept, client.chat) else { continue };
+            let place = place as usize;
+            let client = &mut self.clients[place];
+            let Some(kept) = &mut client.kept else { continue };
             // The list may be scheduled twice, or be complete by now.
             if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
                 kept.roster.begin_anew();
                 self.results.lists.resyncs += 1;
                 let request = UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX };
-                sessions.send(session, &request.into());
+                self.request(sessions, place, request);
             }
         }
         if self.lists.next_check.is_some_and(|at| at <= now) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use throng_core::SessionId;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{ChatRequest, Scope};
 use throng_core::wire::{Packet, Text};
@@ -69,6 +68,9 @@ impl Messages {
 impl Worker {
     /// Handles a packet of the chat server; false if the packet is not allowed in this step.
     pub(super) fn chat_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
+        if let Some(resumption) = &mut self.clients[place].resumption {
+            self.results.resume.gaps += resumption.received(&packet);
+        }
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => {
                 let heard = self.read(&Incoming::of(&message));
@@ -76,7 +78,8 @@ impl Worker {
             }
             (_, Packet::PongAnswer(pong)) => self.pong_received(sessions, place, &pong),
             (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),
-            (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
+            (_, Packet::UsersChanged(_) | Packet::RoomResumed(_) | Packet::History(_))
+            | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (_, Packet::ChannelAnswer(answer)) => {
                 let now = self.plan.clock.at(sessions.now());
                 self.channel_answered(place, &answer, now);
@@ -85,6 +88,7 @@ impl Worker {
                 let now = self.plan.clock.at(sessions.now());
                 self.channel_left(place, &left, now);
             }
+            (Step::Inside, Packet::ResumeAnswer(answer)) => return self.resumed(sessions, place, &answer),
             (_, Packet::ChatGap(gap)) => self.gap_received(place, &gap),
             (_, Packet::ChatRefused(refused)) => self.refused(place, refused.stamp, refused.outcome.name()),
             (_, Packet::TooFast(too_fast)) => self.refused(place, too_fast.stamp, "TooFast"),
@@ -121,6 +125,7 @@ impl Worker {
 
     /// Handles a received message. It runs for every delivery, so nothing here allocates.
     pub(super) fn message_received(&mut self, sessions: &mut Sessions, place: usize, message: &Heard) {
+        self.note_for_resuming(place, message);
         if self.messages.is_frozen {
             return;
         }
@@ -169,6 +174,22 @@ impl Worker {
         }
     }
 
+    /// Notes a message for a client that may have to resume.
+    fn note_for_resuming(&mut self, place: usize, message: &Heard) {
+        let number = self.number(place);
+        let Some(resumption) = &mut self.clients[place].resumption else { return };
+        resumption.heard(message.scope, message.target, message.sequence);
+        if let Reading::Ours(purpose, stamp) = message.reading {
+            let traffic = match purpose {
+                Purpose::Counted => &self.plan.traffic,
+                Purpose::Probe => &self.plan.warmup,
+            };
+            if traffic.sender(stamp.index) == Some(number) {
+                resumption.saw_own(request_stamp(purpose, stamp.index));
+            }
+        }
+    }
+
     /// Returns true if a message came in the scope and the channel it was sent to.
     fn matches_schedule(&self, place: usize, index: u32, message: &Heard) -> bool {
         let audiences = &self.plan.audiences;
@@ -199,11 +220,11 @@ impl Worker {
 
     /// Sends the probe message from the first client that is in the chat.
     pub(super) fn probe(&mut self, sessions: &mut Sessions) {
-        if let Some(session) = self.clients.iter().find_map(Client::present) {
+        if let Some(place) = self.clients.iter().position(Client::is_present) {
             let now = self.plan.clock.now();
             self.send_message(
                 sessions,
-                session,
+                place,
                 Purpose::Probe,
                 Stamp::new(PROBE, now, now),
                 (Scope::World, 0),
@@ -256,8 +277,11 @@ impl Worker {
     /// Sends a message of the schedule, unless its sender has left the chat.
     fn send_scheduled(&mut self, sessions: &mut Sessions, purpose: Purpose, due: Due, now: Nanos) {
         self.totals.scheduled += 1;
-        let client = &self.clients[(due.sender / self.plan.workers) as usize];
-        let Some(session) = client.present() else { return };
+        let place = (due.sender / self.plan.workers) as usize;
+        let client = &self.clients[place];
+        if !client.is_present() {
+            return;
+        }
         let Some(to) = self.address(client.stay, purpose, due.index) else { return };
         if purpose == Purpose::Counted && !self.has_received_prompt(due) {
             self.results.unprovoked += 1;
@@ -272,7 +296,7 @@ impl Worker {
                 window.sent();
             }
         }
-        self.send_message(sessions, session, purpose, Stamp::new(due.index, due.intended, now), to);
+        self.send_message(sessions, place, purpose, Stamp::new(due.index, due.intended, now), to);
     }
 
     /// Returns true if the message answers nothing, or if its sender has received the message that
@@ -306,17 +330,22 @@ impl Worker {
     }
 
     fn send_message(
-        &self,
+        &mut self,
         sessions: &mut Sessions,
-        session: SessionId,
+        place: usize,
         purpose: Purpose,
         stamp: Stamp,
         (scope, target): (Scope, u32),
     ) {
-        let number = u64::from(stamp.index) | if purpose == Purpose::Counted { COUNTED } else { 0 };
+        let number = request_stamp(purpose, stamp.index);
         let text = self.plan.payload.compose(purpose, stamp);
         let text = Text::new(text).expect("a payload is no longer than a chat text may be");
         let request = ChatRequest { scope, target, stamp: number, text };
-        sessions.send(session, &request.into());
+        self.request(sessions, place, request);
     }
+}
+
+/// The stamp of the request for a message.
+fn request_stamp(purpose: Purpose, index: u32) -> u64 {
+    u64::from(index) | if purpose == Purpose::Counted { COUNTED } else { 0 }
 }

@@ -6,6 +6,7 @@
 
 mod chat_servers;
 mod client;
+mod cuts;
 mod entry;
 mod entry_limiter;
 mod impaired;
@@ -36,7 +37,8 @@ use crate::command::{Command, Why};
 use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
-use client::{Client, Step, Token};
+use client::{Client, Token};
+use cuts::CutWork;
 use entry::Entries;
 use impaired::Impaired;
 use leak_probe::LeakProbe;
@@ -62,6 +64,7 @@ pub struct Worker {
     rng: Xoshiro256PlusPlus,
     entries: Entries,
     reconnects: Reconnects,
+    cuts: CutWork,
     exits: Exits,
     messages: Messages,
     leak_probe: LeakProbe,
@@ -91,6 +94,7 @@ impl Worker {
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             entries: Entries::new(&plan, index),
             reconnects: Reconnects::default(),
+            cuts: CutWork::default(),
             exits: Exits::default(),
             messages: Messages::default(),
             leak_probe: LeakProbe::default(),
@@ -153,6 +157,7 @@ impl Worker {
             self.next_entry_at(),
             self.entries.next_due(),
             self.reconnects.turns.next_due(),
+            self.next_cut_work(),
             self.messages.next_due(),
             self.leak_probe.redial_at.unwrap_or(NEVER),
             self.pinger.due.unwrap_or(NEVER),
@@ -188,7 +193,7 @@ impl App for Worker {
     fn opened(&mut self, sessions: &mut Sessions, id: SessionId, _: Opened) {
         match self.owner(id) {
             Some(Token::Login(place)) => self.login_opened(sessions, place as usize),
-            Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
+            Some(Token::Chat(place)) => self.chat_opened(sessions, place as usize),
             Some(Token::LeakProbe) => self.totals.leak_probe_placed = 1,
             None => {}
         }
@@ -243,6 +248,7 @@ impl App for Worker {
             Command::StartSending { warmup, counted } => {
                 self.begin_churn(counted.start());
                 self.begin_moves(counted.start());
+                self.begin_cuts(counted.start());
                 self.impair_from(counted.start());
                 self.start_sending(warmup, counted);
             }
@@ -252,11 +258,13 @@ impl App for Worker {
                 self.end_pings();
                 self.end_churn();
                 self.end_moves();
+                self.end_cuts();
                 self.totals.stopped_sending = 1;
             }
             Command::StopCounting => self.messages.is_frozen = true,
             Command::Leave => {
                 self.give_up_entries(sessions, &"the run is over".into());
+                self.give_up_resuming(sessions);
                 self.exits.begin();
             }
             Command::HandOverResults(to) => self.send_results(&to),
@@ -269,6 +277,7 @@ impl App for Worker {
         self.retry_due(sessions, now);
         let more_to_begin = self.entries_due(sessions, now);
         let more_to_begin = self.reconnects_due(sessions, now) || more_to_begin;
+        let more_to_begin = self.cuts_due(sessions, now) || more_to_begin;
         let more_to_send = self.send_due(sessions);
         self.redial_leak_probe(sessions, now);
         self.ping_due(sessions, now);

@@ -58,8 +58,9 @@ impl Worker {
 
     /// Moves a client to a neighboring sector; counts a client that is still moving as skipped.
     fn begin_move(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
-        let client = &self.clients[place];
-        let Some(session) = client.present() else { return };
+        if !self.clients[place].is_present() {
+            return;
+        }
         let Place { sector: from, to: None } = self.moves.places[place] else {
             self.results.moves.skipped += 1;
             return;
@@ -77,8 +78,8 @@ impl Worker {
             self.results.ledger.joining(place, audience, now);
         }
         let (x, y) = plan.audiences.middle(to);
-        sessions.send(session, &PositionUpdate { x, y }.into());
-        sessions.send(session, &PingRequest { token: FENCE }.into());
+        self.request(sessions, place, PositionUpdate { x, y });
+        self.request(sessions, place, PingRequest { token: FENCE });
     }
 
     /// The server has processed everything before the client's fence; false if no move was pending.

@@ -40,12 +40,12 @@ impl Worker {
         }
         self.pinger.sent += 1;
         self.pinger.due = Some(now + if self.pinger.sent < FIRST { FIRST_PAUSE } else { PAUSE });
-        let is_able = |client: &Client| client.present().is_some();
-        if !self.clients.get(self.pinger.place).is_some_and(is_able) {
-            self.pinger.place = self.clients.iter().position(is_able).unwrap_or(0);
+        if !self.clients.get(self.pinger.place).is_some_and(Client::is_present) {
+            self.pinger.place = self.clients.iter().position(Client::is_present).unwrap_or(0);
         }
-        if let Some(session) = self.clients.get(self.pinger.place).and_then(Client::present) {
-            sessions.send(session, &PingRequest { token: self.plan.clock.now() }.into());
+        if self.clients.get(self.pinger.place).is_some_and(Client::is_present) {
+            let token = self.plan.clock.now();
+            self.request(sessions, self.pinger.place, PingRequest { token });
         }
     }
 

@@ -77,9 +77,8 @@ impl Worker {
             return;
         }
         let mut pending_answers = 0;
-        let session = self.clients[place].present();
-        if let (Some(session), Some(home), Stay::Out) =
-            (session, audiences.home(number), self.clients[place].stay)
+        let is_present = self.clients[place].is_present();
+        if let (true, Some(home), Stay::Out) = (is_present, audiences.home(number), self.clients[place].stay)
         {
             let name = plan.identities.channel(home);
             let request: Packet = match joiners {
@@ -87,17 +86,17 @@ impl Worker {
                 Joiners::All => ChannelJoinRequest { name }.into(),
             };
             self.joining(place, home, now);
-            sessions.send(session, &request);
+            self.request(sessions, place, request);
             pending_answers += 1;
         }
-        if let (Some(session), Some((x, y)), Joiners::All) = (session, audiences.position(number), joiners) {
+        if let (true, Some((x, y)), Joiners::All) = (is_present, audiences.position(number), joiners) {
             for audience in
                 audiences.within_earshot(number).filter(|audience| plan.traffic.count(*audience) > 0)
             {
                 self.results.ledger.joining(place, audience, now);
             }
-            sessions.send(session, &PositionUpdate { x, y }.into());
-            sessions.send(session, &PingRequest { token: FENCE }.into());
+            self.request(sessions, place, PositionUpdate { x, y });
+            self.request(sessions, place, PingRequest { token: FENCE });
             pending_answers += 1;
         }
         self.clients[place].pending_answers = pending_answers;
@@ -189,21 +188,21 @@ impl Worker {
     fn join_or_leave(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let now = self.plan.clock.now();
         let client = &self.clients[place];
-        let Some(session) = client.present() else { return };
+        if !client.is_present() {
+            return;
+        }
         match client.stay {
             Stay::In { channel, number } => {
                 self.results.ledger.leaving(place, self.plan.audiences.in_channel(channel), now);
                 self.clients[place].stay = Stay::Leaving { channel, number };
-                sessions.send(session, &ChannelLeaveRequest { channel: number }.into());
+                self.request(sessions, place, ChannelLeaveRequest { channel: number });
                 self.results.churn.leaves += 1;
             }
             Stay::Out => {
                 let channel = (draw % u64::from(self.plan.audiences.channels().max(1))) as u32;
                 self.joining(place, channel, now);
-                sessions.send(
-                    session,
-                    &ChannelJoinRequest { name: self.plan.identities.channel(channel) }.into(),
-                );
+                let name = self.plan.identities.channel(channel);
+                self.request(sessions, place, ChannelJoinRequest { name });
                 self.results.churn.joins += 1;
             }
             Stay::Joining(_) | Stay::Leaving { .. } => self.results.churn.skipped += 1,

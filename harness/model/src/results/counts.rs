@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
 use crate::procstat::Usage;
+use crate::record::{Latencies, LatencyUs};
 
 /// Outcome of the clients. All counters but the first add up over all rounds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +114,96 @@ pub struct Reconnected {
     /// Seconds from the disconnect of all clients until all had entered again with the whole user
     /// list; null without --storm.
     pub storm_s: Option<f64>,
+}
+
+/// Clients whose connections were cut, as a worker counts them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CutCounts {
+    /// Connections that were cut.
+    pub cuts: u64,
+    /// Cut clients that resumed.
+    pub resumed: u64,
+    /// Cut clients whose place was gone.
+    pub refused: u64,
+    /// Messages that clients missed because they were not kept.
+    pub gaps: u64,
+    /// Users named in notices though they had kept their places.
+    pub false_notices: u64,
+    /// From each cut to the client's return.
+    pub back: Latencies,
+    /// The time of the first cut, if all are cut at once; otherwise [`NEVER`].
+    pub first_cut: Nanos,
+    /// The time of the last return.
+    pub last_back: Nanos,
+}
+
+impl Default for CutCounts {
+    fn default() -> Self {
+        Self {
+            cuts: 0,
+            resumed: 0,
+            refused: 0,
+            gaps: 0,
+            false_notices: 0,
+            back: Latencies::new(),
+            first_cut: NEVER,
+            last_back: 0,
+        }
+    }
+}
+
+impl CutCounts {
+    /// Adds the counters of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.cuts += other.cuts;
+        self.resumed += other.resumed;
+        self.refused += other.refused;
+        self.gaps += other.gaps;
+        self.false_notices += other.false_notices;
+        self.back.merge(&other.back);
+        self.first_cut = self.first_cut.min(other.first_cut);
+        self.last_back = self.last_back.max(other.last_back);
+    }
+
+    /// The figures for a report.
+    pub fn summary(&self) -> Resumed {
+        // With one decimal, as the figures of distributions.
+        let micros = |time: Nanos| (time as f64 / 100.0).round() / 10.0;
+        let last_back_us = self.last_back.checked_sub(self.first_cut).map(micros);
+        Resumed {
+            cuts: self.cuts,
+            resumed: self.resumed,
+            refused: self.refused,
+            gaps: self.gaps,
+            false_notices: self.false_notices,
+            back_us: self.back.summary(),
+            last_back_us,
+        }
+    }
+}
+
+/// Clients whose connections were cut, and that resumed over new ones. Their stay in the chat goes
+/// on, and so do their accounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Resumed {
+    /// Connections that were cut.
+    pub cuts: u64,
+    /// Cut clients that were back in their places.
+    pub resumed: u64,
+    /// Cut clients whose place was gone (PlaceLost). They count as disconnected too.
+    pub refused: u64,
+    /// Messages that resumed clients missed because the server did not keep them. They are among
+    /// those of `gaps`.
+    pub gaps: u64,
+    /// Cut clients that a notice named as entered or left, once for each client that keeps its list
+    /// and was told so.
+    pub false_notices: u64,
+    /// From the cut to the ResumeAnswer.
+    pub back_us: LatencyUs,
+    /// From the cut of all clients to the last ResumeAnswer; null unless all were cut at once.
+    pub last_back_us: Option<f64>,
 }
 
 /// User lists that clients keep, as a worker counts them.

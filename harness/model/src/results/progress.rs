@@ -54,6 +54,10 @@ pub struct Totals {
     pub list_check: u64,
     /// Clients that have disconnected on purpose and not entered again.
     pub reconnecting: u64,
+    /// Connections that were cut.
+    pub cuts: u64,
+    /// Clients whose connection was cut and that have not resumed.
+    pub away: u64,
     /// 1 once all clients of a storm have disconnected.
     pub storm_begun: u64,
     /// Clients that are entering.
@@ -123,6 +127,8 @@ pub struct Second {
     pub disconnected: u64,
     /// Orderly departures since the start of the run.
     pub left: u64,
+    /// Clients whose connection was cut and that have not resumed.
+    pub away: u64,
     /// Messages sent since the start of the run.
     pub sent: u64,
     /// Messages received since the start of the run.

@@ -6,7 +6,7 @@ use throng_core::text::is_control;
 use throng_harness_model::breakdown::{ServerClock, Stamps};
 use throng_harness_model::record::Latencies;
 use throng_harness_model::results::{
-    BotsReport, Churned, Clients, Findings, ImpairedClients, ListReport, Moved, Rates, Reactions,
+    BotsReport, Churned, Clients, CutCounts, Findings, ImpairedClients, ListReport, Moved, Rates, Reactions,
     Reconnected, Second, Spoken,
 };
 use throng_harness_model::spec::{Job, Login, Scenario, Stay};
@@ -16,7 +16,7 @@ use super::fixture::check_page;
 use super::*;
 use crate::Origin;
 use crate::compare::{Comparison, Named};
-use crate::fixture::{findings, job, origin};
+use crate::fixture::{MS, findings, job, origin};
 
 /// The page of a report, which must contain all `parts`.
 #[track_caller]
@@ -171,7 +171,11 @@ fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
 #[test]
 fn sections_of_the_summary_are_on_the_page() {
     let reasons = BTreeMap::from([("closed: too slow".to_owned(), 1)]);
+    let mut resume = CutCounts { cuts: 90, resumed: 88, refused: 2, first_cut: 5, ..CutCounts::default() };
+    resume.back.record(40 * MS);
+    resume.last_back = 5 + 60 * MS;
     let found = Findings {
+        resume,
         reconnects: Reconnected { asked: 1_200, back: 1_199, storm_s: Some(2.5) },
         lists: ListReport { kept: 6, exact: 5, entered_s: 1.5, complete_s: 2.0, ..ListReport::default() },
         churn: Churned { joins: 31, leaves: 30, skipped: 3 },
@@ -188,6 +192,8 @@ fn sections_of_the_summary_are_on_the_page() {
     let parts = [
         "<th>back in</th><td>1,199 of 1,200</td>",
         "<th>until all were back</th><td>2.50 s</td>",
+        "<th>resumed <span class=\"note\">p50 40.0 ms, p99 40.0 ms</span></th><td class=\"broken\">88 of 90</td>",
+        "<th>until all were back</th><td>60 ms</td>",
         "<h3>user lists</h3>",
         "<th>until the last page</th><td>2 s</td>",
         "<th>exact <span class=\"note\">never all</span></th><td class=\"broken\">5 of 6</td>",
@@ -218,7 +224,7 @@ fn sections_of_the_summary_are_on_the_page() {
         assert!(page.contains(&row.label) || row.is_zero(), "no `{}` in:\n{page}", row.label);
     }
     let page = check(&job(""), findings(0), &[]);
-    for absent in ["channels", "moves", "reconnects", "user lists", "impaired", "bots", "answers"] {
+    for absent in ["cuts", "channels", "moves", "reconnects", "user lists", "impaired", "bots", "answers"] {
         assert!(!page.contains(absent), "{absent} in {page}");
     }
 }

@@ -32,6 +32,8 @@ fn state() -> State {
         sent: 6_000,
         received: 5_982_000,
         left: 3,
+        cuts: 12,
+        away: 2,
         ..Totals::default()
     };
     let interval = Some((Duration::from_micros(1_600), Duration::from_millis(2)));
@@ -86,7 +88,7 @@ const TEXTS: &[&str] = &[
     " broadcast  127.0.0.1:9200  seed 42",
     " sending  12 s since the beginning, 18 s left",
     "998 of 1,000 connected",
-    "1 refused   0 failed   1 lost   3 left",
+    "1 refused   0 failed   1 lost   3 left   12 cut, 2 away",
     " 625.0/s offered (planned 500.0/s)",
     "589,000 deliveries/s",
     "600,000/s ",
@@ -335,7 +337,7 @@ proptest! {
         width in 0_u16..220, height in 0_u16..70, count in any::<u64>(), micros in any::<f64>(), until in any::<u64>(),
     ) {
         let mut state = state();
-        state.totals = Totals { connected: count, sent: count, received: count, reconnecting: count, ..state.totals };
+        state.totals = Totals { connected: count, sent: count, received: count, reconnecting: count, cuts: count, ..state.totals };
         state.phase.1 = Some(until);
         state.now = count;
         state.own.read_lag = count;
