@@ -30,7 +30,12 @@ fn a_full_server_refuses_clients_until_a_slot_is_free() {
 #[test]
 fn idle_connections_take_no_slots() {
     let home = Home::new();
-    let up = home.up(&["chat.max_sessions=3", "net.linger=30s", "net.handshake_timeout=30s"]);
+    let up = home.up(&[
+        "chat.max_sessions=3",
+        "chat.resume_window=0s",
+        "net.linger=30s",
+        "net.handshake_timeout=30s",
+    ]);
     let chat = up.chat();
     let links = ServerAddr { address: up.address("chat links"), ..chat };
     let enter = |account| Client::enter(chat, home.mint(chat.key, account, |_| {})).0;

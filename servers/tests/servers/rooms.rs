@@ -20,7 +20,7 @@ struct RoomTest {
 impl RoomTest {
     fn new() -> Self {
         let home = Home::new();
-        let up = home.up(&["content.log_from=3", "chat.channels_per_user=2"]);
+        let up = home.up(&["content.log_from=3", "chat.channels_per_user=2", "chat.resume_window=0s"]);
         Self { home, up, accounts: 0 }
     }
 
