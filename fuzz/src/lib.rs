@@ -25,6 +25,8 @@ mod peers;
 mod replay;
 #[cfg(feature = "harness")]
 mod reports;
+#[cfg(feature = "servers")]
+mod resume;
 mod session;
 mod ticket;
 mod vectors;
@@ -62,7 +64,7 @@ pub const CORE: &[Target] = &[
 
 /// Targets of the servers.
 #[cfg(feature = "servers")]
-pub const SERVERS: &[Target] = &[admin::ADMIN, import::IMPORT, names::NAMES];
+pub const SERVERS: &[Target] = &[admin::ADMIN, import::IMPORT, names::NAMES, resume::RESUME];
 
 /// Targets of the harness.
 #[cfg(feature = "harness")]

@@ -120,6 +120,6 @@ macro_rules! replays {
 
 replays! {
     frames packets responder initiator session tickets config units files
-    admin import names
+    admin import names resume
     reports histograms peers answers
 }

@@ -58,6 +58,44 @@ kinds! {
     SpokeToCrowd,
     TicketExpired,
     Coalesced,
+    /// A lost connection of which the server learns at once.
+    LineBroken,
+    /// A lost connection of which the server does not know.
+    HalfOpen,
+    /// A lost connection of which the server has learned late.
+    NoticedLate,
+    /// Packets to the server that were lost with their connection.
+    PacketsLost,
+    /// Packets to a member that were lost with its connection.
+    AnswersLost,
+    Resumed,
+    /// A client resumed before the server had noticed that its connection was lost.
+    ResumedElsewhere,
+    /// A client presented its token over two connections at once.
+    ResumedTwice,
+    /// The newest token had not reached its client.
+    ResumedWithOlderToken,
+    /// Packets that were sent again, because the server had not handled them.
+    SentAgain,
+    /// A message that came from what the server keeps.
+    CaughtUp,
+    ResumeGap,
+    /// Answers that were not kept until their client resumed.
+    AnswersForgotten,
+    /// A user that was not back in time.
+    PlaceGivenUp,
+    /// A user that was away for the longest when too many were.
+    PlacesFull,
+    /// A login elsewhere ended the place of a user that was away.
+    AwayReplaced,
+    KickedWhileAway,
+    /// A player whose place was gone.
+    PlaceLost,
+    /// A player that came back with a token of the chat server's last start.
+    ForeignEpoch,
+    TokenRefused,
+    TokenStolen,
+    HistoryRead,
 }
 
 /// Number of events of each kind.

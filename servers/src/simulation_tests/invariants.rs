@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use throng_core::limits::{LOGIN_WINDOW_MAX, PENDING_REQUESTS_MAX, USED_TICKETS_MAX};
 use throng_core::room::RoomId;
-use throng_core::wire::Packet;
+use throng_core::wire::{CloseReason, Packet};
 
 use super::faults::Counts;
+use super::lines::Line;
 use super::members::{PLAYERS, PROBE};
 use super::threads::{CONTROL_LANES, CONTROL_QUEUE, QUEUE};
 use super::world::{CHAT, Event, Group, World};
@@ -25,6 +26,8 @@ const LOGIN_AFTER_DATABASE: Duration = Duration::from_secs(2);
 /// The same after any fault: a link may be about to be dialed after the longest pause.
 const LOGIN_AFTER_ANY: Duration = Duration::from_secs(3);
 const SHORT: Duration = Duration::from_millis(50);
+/// Time within which the others are told that a player has left.
+const NOTICED: Duration = Duration::from_millis(250);
 
 /// Results of a run.
 pub(super) struct Outcome {
@@ -43,13 +46,23 @@ pub(super) fn run(seed: u64, trace: bool) -> Outcome {
     if trace {
         let plan = &world.plan;
         eprintln!("take over: {}, lifetime: {:?}, {:?}", plan.take_over, plan.ticket_lifetime, plan.groups);
+        eprintln!(
+            "window: {:?}, away: {}, history: {}, age: {:?}, joining: {}, entering: {}, bytes: {}",
+            plan.window,
+            plan.away_max,
+            plan.history,
+            plan.age,
+            plan.on_join,
+            plan.on_enter,
+            plan.resume_bytes
+        );
     }
     let mut login = Duration::ZERO;
     if !world.dice.one_in(4) {
         drain(&mut world);
     }
     for _ in 0..ROUNDS {
-        if world.dice.one_in(2) {
+        if world.plan.is_calm() || world.dice.one_in(2) {
             get_in(&mut world);
         }
         for step in 0..=world.dice.below(STEPS) {
@@ -58,6 +71,11 @@ pub(super) fn run(seed: u64, trace: bool) -> Outcome {
             let event = due.unwrap_or_else(|| world.external_event());
             world.apply(event);
             check_step(&world);
+            if world.plan.has(Group::Lines) && world.dice.one_in(3) {
+                let event = world.line_event();
+                world.apply(event);
+                check_step(&world);
+            }
             if step % 16 == 0 {
                 check_bounds(&world);
             }
@@ -99,6 +117,12 @@ fn drain(world: &mut World) {
 /// succeeded.
 fn settle(world: &mut World) -> Duration {
     world.end_faults();
+    for number in (0..PLAYERS).filter(|number| world.is_away(*number)).collect::<Vec<_>>() {
+        if world.dice.one_in(2) {
+            world.resume_place(number, true);
+        }
+    }
+    drain(world);
     for number in 0..PROBE {
         let member = &world.members[number];
         if !member.is_in || member.is_deaf {
@@ -133,9 +157,31 @@ fn settle(world: &mut World) -> Duration {
         }
     }
     let login = world.now - from;
-    world.leave(PROBE);
     pass_until(world, from + SETTLED);
+    come_back_without_token(world);
+    world.leave_for(PROBE, CloseReason::Goodbye);
+    pass_until(world, world.now + NOTICED);
     login
+}
+
+/// Lets a player come back whose client has crashed, so that it cannot resume. Its own place does
+/// not keep it out.
+fn come_back_without_token(world: &mut World) {
+    world.leave_for(PROBE, CloseReason::ConnectionLost);
+    drain(world);
+    let from = world.now;
+    loop {
+        world.apply(Event::Act(PROBE));
+        drain(world);
+        world.apply(Event::Act(PROBE));
+        drain(world);
+        if world.members[PROBE].is_in {
+            return;
+        }
+        world.leave(PROBE);
+        assert!(world.now - from < SHORT, "a player is kept out by its own place");
+        world.apply(Event::Pass(SHORT));
+    }
 }
 
 /// Lets time pass in short steps.
@@ -150,16 +196,21 @@ fn pass_until(world: &mut World, until: Instant) {
 /// Invariants after each step.
 fn check_step(world: &World) {
     let mut inside = BTreeSet::new();
-    for member in world.members.iter().filter(|member| member.is_in) {
+    for member in world.members.iter().filter(|member| member.is_in && member.line == Line::Well) {
         assert!(inside.insert(member.account), "two players are in the chat with account {}", member.account);
     }
+    world.truth.check_accounts();
+    assert!(world.truth.away() <= world.plan.away_max, "users away");
 }
 
 /// Bounds of tables and queues.
 fn check_bounds(world: &World) {
     let clients = world.clients() + world.links();
-    let users = world.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
-    let channels: BTreeSet<u32> = world.channels();
+    let users = world.truth.places.len();
+    let away = world.truth.away();
+    let present = world.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
+    assert_eq!(present + away, users, "users with a session, and users away");
+    let channels: BTreeSet<u32> = world.truth.channels();
     for (process, table, size) in world.census() {
         let max = match (process, table) {
             // Requests that were put off outlive their clients.
@@ -170,12 +221,16 @@ fn check_bounds(world: &World) {
                 assert_eq!(size, users, "users of the chat");
                 users
             }
+            ("chat", "users away") => {
+                assert_eq!(size, away, "users away");
+                away
+            }
             ("chat", "channels") => {
                 assert_eq!(size, channels.len(), "channels with members");
                 channels.len()
             }
             ("chat", "used tickets") => USED_TICKETS_MAX,
-            ("chat", "sectors") => users,
+            ("chat", "sectors") => present,
             ("chat", "notices") => 1 + channels.len(),
             // Messages of rooms, whispers, answers.
             ("chat", "history") => 1 + channels.len() + 2 * users,
@@ -208,6 +263,8 @@ fn check_settled(world: &mut World) {
         assert!(inside.contains(&account), "account {account} is online without its player: {row:?}");
     }
     drop(rows);
+    assert_eq!(world.truth.away(), 0, "users that are away for too long");
+    assert_eq!(world.truth.places.len(), inside.len(), "places without a player");
     assert_eq!(world.client_jobs(), 0, "packets of clients wait");
     check_lists(world);
 }
@@ -246,8 +303,11 @@ fn check_lists(world: &mut World) {
     }
     for (number, member) in world.members.iter().enumerate().filter(|(_, member)| member.is_in) {
         if !member.is_abuser {
-            assert_eq!(member.roster, world_list, "the users that player {number} knows of");
-            assert!(member.unanswered.is_empty(), "messages of player {number} have vanished");
+            assert_eq!(member.memory.roster, world_list, "the users that player {number} knows of");
+            let place = &world.truth.places[&member.memory.user];
+            if !place.is_stolen {
+                member.memory.check_settled(place.handled);
+            }
         }
     }
 }

@@ -1,18 +1,17 @@
 //! The members of the simulation: players that follow the protocol, and abusers that do not.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use throng_core::SessionId;
-use throng_core::room::RoomId;
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChannelLeaveRequest, ChannelListRequest,
     ChatRequest, ChatText, Claim, CreateCharacterRequest, DbReleaseClaim, EnterRequest, ExitRequest,
-    LoginGranted, LoginRequest, PasswordText, PingRequest, PositionUpdate, Scope, SignUpRequest, TicketBytes,
-    UserListRequest,
+    HeldChannel, HistoryRequest, LoginGranted, LoginRequest, PasswordText, PingRequest, PositionUpdate,
+    ResumeRequest, ResumeTokenBytes, Scope, SignUpRequest, TicketBytes, UserListRequest,
 };
-use throng_core::wire::{Packet, Text};
+use throng_core::wire::{List, Packet, Text};
 
 use super::dice::Dice;
+use super::lines::{Line, Memory};
+use super::truth::View;
 
 /// Ids of the accounts, whose numbers begin with 1. Players share the first ones.
 pub(super) const ACCOUNTS: [&str; 5] = ["one", "two", "three", "evil", "probe"];
@@ -46,13 +45,10 @@ pub(super) struct Member {
     pub(super) is_deaf: bool,
     /// Packets that a deaf member has not read.
     pub(super) unread: usize,
-    pub(super) user: u32,
-    /// The users of the world, by pages and notices.
-    pub(super) roster: BTreeSet<u32>,
-    /// Stamps of messages without an answer.
-    pub(super) unanswered: BTreeSet<u64>,
-    /// The number of the latest message of each room.
-    pub(super) latest: BTreeMap<u32, u64>,
+    /// State of its connection to the chat.
+    pub(super) line: Line,
+    /// Its place in the chat, which outlives connections.
+    pub(super) memory: Memory,
 }
 
 impl Member {
@@ -65,64 +61,23 @@ impl Member {
         Self { account, is_abuser: (PLAYERS..PROBE).contains(&number), ..Self::default() }
     }
 
-    /// Forgets the session of the chat, which has ended.
-    pub(super) fn leave_chat(&mut self) -> Option<SessionId> {
+    /// Forgets the session of the chat, which has ended, and not its place.
+    pub(super) fn hang_up(&mut self) -> Option<SessionId> {
         self.is_in = false;
         self.is_deaf = false;
         self.unread = 0;
-        self.roster.clear();
-        self.unanswered.clear();
-        self.latest.clear();
+        self.line = Line::Well;
         self.chat.take()
     }
 
-    /// Handles a packet of the chat server.
-    pub(super) fn receive(&mut self, packet: &Packet) {
+    /// Handles a packet of a server.
+    pub(super) fn receive(&mut self, packet: &Packet, view: &View<'_>) {
         match packet {
             Packet::LoginRefused(_) => self.is_refused = true,
-            Packet::EnterAnswer(answer) => {
-                self.is_in = true;
-                self.user = answer.user.id;
-            }
-            Packet::UserList(page) if page.channel == RoomId::WORLD.0 && !self.is_abuser => {
-                self.roster = page.users.iter().map(|user| user.id).collect();
-            }
-            Packet::UsersChanged(notice) if notice.channel == RoomId::WORLD.0 => {
-                assert!(notice.complete, "few users fit one notice");
-                for user in notice.left.iter() {
-                    self.roster.remove(user);
-                }
-                self.roster.extend(notice.entered.iter().map(|user| user.id));
-            }
-            Packet::ChatMessage(message) => {
-                let room = match message.scope {
-                    Scope::World => Some(RoomId::WORLD.0),
-                    Scope::Channel => Some(message.target),
-                    Scope::Nearby | Scope::Whisper => None,
-                };
-                if let Some(room) = room {
-                    let latest = self.latest.get_mut(&room);
-                    let latest =
-                        latest.unwrap_or_else(|| panic!("a message of room {room}, which it is not in"));
-                    assert_eq!(
-                        message.sequence,
-                        *latest + 1,
-                        "room {room}: a message is missing or came twice"
-                    );
-                    *latest = message.sequence;
-                }
-                if message.sender.id == self.user && !self.is_abuser {
-                    assert!(self.unanswered.remove(&message.stamp), "its message came back twice");
-                }
-            }
-            Packet::ChatRefused(refused) if !self.is_abuser => {
-                assert!(self.unanswered.remove(&refused.stamp), "a message was refused twice");
-            }
-            Packet::TooFast(too_fast) => {
-                self.unanswered.remove(&too_fast.stamp);
-            }
+            Packet::EnterAnswer(_) | Packet::ResumeAnswer(_) => self.is_in = true,
             _ => {}
         }
+        self.memory.receive(packet, view, self.is_abuser);
     }
 }
 
@@ -148,11 +103,33 @@ pub(super) fn position(dice: &mut Dice) -> Packet {
     PositionUpdate { x: dice.pick(&far), y: dice.pick(&far) }.into()
 }
 
+pub(super) fn history(dice: &mut Dice, channel: u32) -> Packet {
+    let before = dice.pick(&[0, 0, 1, 4, u64::MAX]);
+    HistoryRequest { channel: dice.pick(&[0, channel]), before, count: dice.pick(&[0, 1, 20, 255]) }.into()
+}
+
+/// Returns a request to resume with a token, by a client that says anything about what it has.
+pub(super) fn resume(dice: &mut Dice, token: ResumeTokenBytes) -> Packet {
+    let numbers = [0, 1, 5, u64::MAX];
+    let channels = (0..dice.below(3))
+        .map(|_| HeldChannel { channel: dice.below(4) as u32, sequence: dice.pick(&numbers) });
+    let channels = List::take_from(&mut channels.collect::<Vec<_>>().into_iter());
+    ResumeRequest {
+        token,
+        answers: dice.pick(&[0, 1, 5, u32::MAX]),
+        whispers: dice.pick(&numbers),
+        world: dice.pick(&numbers),
+        list_version: dice.pick(&numbers),
+        channels,
+    }
+    .into()
+}
+
 /// Returns any packet that an abuser may think of.
 pub(super) fn any_packet(dice: &mut Dice, ticket: Option<TicketBytes>, channel: u32) -> Packet {
     let name = dice.pick(&["channel", "other", "third", "", "x\u{1b}"]);
     let user = dice.below(16) as u32;
-    match dice.below(22) {
+    match dice.below(24) {
         0 => login_request(dice.below(SHARED), dice.one_in(2)),
         1 => {
             let password = PasswordText::new("password").expect("it is short");
@@ -177,7 +154,9 @@ pub(super) fn any_packet(dice: &mut Dice, ticket: Option<TicketBytes>, channel: 
         13..=15 => ChannelKickRequest { channel, user }.into(),
         16 => ChannelListRequest { after: user }.into(),
         17 => position(dice),
-        18 => DbReleaseClaim { claim: Claim { account: 1, id: 1 } }.into(),
+        18 => history(dice, channel),
+        19 => resume(dice, ResumeTokenBytes::default()),
+        20 => DbReleaseClaim { claim: Claim { account: 1, id: 1 } }.into(),
         _ => speech(dice, 1, channel),
     }
 }

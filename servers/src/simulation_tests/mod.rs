@@ -9,13 +9,18 @@
 //! down, breaks connections, and carries out statements whose answers are lost or late. Abusers
 //! (`members.rs`) send any packet at any time, replay tickets, log in for others and never read.
 //!
+//! Players' connections to the chat are lost, with what is on its way in both directions. The
+//! server notices at once, late or never. The players resume over new ones (`lines.rs`), or never
+//! come back; abusers steal and forge tokens. An onlooker (`truth.rs`) judges every resume: a good
+//! token is accepted, any other changes nothing, and no packet is handled twice.
+//!
 //! After each round of faults (`invariants.rs`) a login must succeed, no account may be online
 //! without its player or the other way round, and lists must be those of the rooms. In the end
 //! nothing may remain in any table.
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `THRONG_SIM_SEEDS` | 400 | number of runs |
+//! | `THRONG_SIM_SEEDS` | 800 | number of runs |
 //! | `THRONG_SIM_FIRST` | 0 | first seed |
 //! | `THRONG_SIM_THREADS` | 1 | threads that run seeds |
 //! | `THRONG_SIM_TRACE` | | shows all events; for one seed |
@@ -23,9 +28,11 @@
 mod dice;
 mod faults;
 mod invariants;
+mod lines;
 mod members;
 mod tables;
 mod threads;
+mod truth;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +44,7 @@ use parking_lot::Mutex;
 use faults::Counts;
 
 /// Runs in `cargo test`: enough to reach every kind of fault.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 800;
 
 /// Failures after which no more seeds are run.
 const FAILURES_MAX: usize = 20;

@@ -2,6 +2,7 @@
 
 mod clients;
 mod effects;
+mod lines;
 mod processes;
 
 use std::cell::Cell;
@@ -21,17 +22,19 @@ use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChannelLeaveRequest, ChannelListRequest,
-    EnterRequest, ExitRequest, Role as PeerRole, Scope, TicketBytes, UserListRequest,
+    EnterRequest, ExitRequest, ResumeTokenBytes, Role as PeerRole, Scope, TicketBytes, UserListRequest,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::dice::Dice;
 use super::faults::{Counts, Kind};
+use super::lines::Line;
 use super::members::{
     ABUSERS, ACCOUNTS, BACKLOG, Member, PLAYERS, PROBE, SHARED, any_packet, login_request, position, speech,
 };
 use super::tables::Tables;
 use super::threads::{Crew, Handle, Mode, Server, Trick};
+use super::truth::{Cause, Truth};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::dbagent::procedures::{NewAccount, NewCharacter, Procedures as _, agent_number};
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings};
@@ -56,8 +59,14 @@ const DIAL_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MAX: usize = 15_000;
 /// Sessions that abusers leave open at a time.
 const STRAYS_MAX: usize = 8;
-/// Tickets that abusers know.
+/// Tickets that abusers know, and resume tokens.
 const TICKETS_MAX: usize = 8;
+/// Connections at a time that are lost without the server's knowledge.
+const LOST_MAX: usize = 8;
+/// Bytes of missed messages that a client is sent: plenty, or few.
+const RESUME_BYTES: [usize; 3] = [256 * 1024, 256 * 1024, 300];
+/// Time for which messages are kept: longer than a run, or shorter than a place.
+const AGES: [Duration; 3] = [Duration::from_mins(10), Duration::from_mins(10), Duration::from_secs(1)];
 
 thread_local! {
     /// Milliseconds by which the wall clock of each process is ahead.
@@ -97,6 +106,12 @@ pub(super) enum Event {
     Chat(usize),
     /// A member goes away.
     Leave(usize),
+    /// From some packet on, nothing reaches a member, which does not know.
+    Lose(usize),
+    /// A member's connection to the chat breaks, and it knows.
+    Break(usize),
+    /// The server learns that a connection is lost.
+    Lapse,
     /// An abuser does something.
     Abuse(usize),
     /// A link is cut. Packets on their way may still arrive.
@@ -124,17 +139,19 @@ pub(super) enum Group {
     Clocks,
     Database,
     Statements,
+    Lines,
     Abuse,
 }
 
 impl Group {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Links,
         Self::Processes,
         Self::Pauses,
         Self::Clocks,
         Self::Database,
         Self::Statements,
+        Self::Lines,
         Self::Abuse,
     ];
 }
@@ -162,6 +179,8 @@ struct Dial {
 struct ClientJob {
     process: Process,
     session: SessionId,
+    /// Number of a player's own packet.
+    number: Option<u32>,
     job: Job<()>,
 }
 
@@ -174,6 +193,15 @@ struct Agent {
 pub(super) struct Plan {
     pub(super) take_over: bool,
     pub(super) ticket_lifetime: Duration,
+    /// Time for which the chat server keeps a place; zero keeps none.
+    pub(super) window: Duration,
+    pub(super) away_max: usize,
+    /// Messages of each room that are kept, and for how long.
+    pub(super) history: usize,
+    pub(super) age: Duration,
+    pub(super) on_join: usize,
+    pub(super) on_enter: usize,
+    pub(super) resume_bytes: usize,
     pub(super) groups: Vec<Group>,
 }
 
@@ -182,8 +210,38 @@ impl Plan {
         let take_over = dice.one_in(2);
         // Tickets expire all the time or never. If they never do, no expiry repairs a lost release.
         let ticket_lifetime = Duration::from_secs(dice.pick(&[1, 5, 3600]));
-        let groups = Group::ALL.into_iter().filter(|_| dice.one_in(2)).collect();
-        Self { take_over, ticket_lifetime, groups }
+        // In some of the runs the servers are well, so that players talk more.
+        let calm = [Group::Lines, Group::Abuse];
+        let all = if dice.one_in(6) { &calm[..] } else { &Group::ALL };
+        let groups = all.iter().copied().filter(|_| dice.one_in(2)).collect();
+        let window = Duration::from_millis(dice.pick(&[0, 500, 1000, 2000]));
+        Self {
+            take_over,
+            ticket_lifetime,
+            window,
+            away_max: dice.pick(&[100, 100, 100, 1]),
+            history: dice.pick(&[1000, 1000, 3, 0]),
+            age: dice.pick(&AGES),
+            on_join: dice.pick(&[20, 2, 0]),
+            on_enter: dice.pick(&[0, 3]),
+            resume_bytes: dice.pick(&RESUME_BYTES),
+            groups,
+        }
+    }
+
+    /// Returns true if no server, link or database has faults.
+    pub(super) fn is_calm(&self) -> bool {
+        self.groups.iter().all(|group| matches!(group, Group::Lines | Group::Abuse))
+    }
+
+    /// Returns true if a client that resumes may be sent less than is kept.
+    pub(super) fn is_short_of_bytes(&self) -> bool {
+        self.resume_bytes < RESUME_BYTES[0]
+    }
+
+    /// Returns true if whispers and answers may be gone before their client resumes.
+    pub(super) fn may_lose_own_packets(&self) -> bool {
+        self.is_short_of_bytes() || self.age < AGES[0] || self.has(Group::Abuse)
     }
 
     pub(super) fn has(&self, group: Group) -> bool {
@@ -212,6 +270,13 @@ pub(super) struct World {
     /// The number of the latest message of each room.
     latest: BTreeMap<RoomId, u64>,
     pub(super) members: Vec<Member>,
+    pub(super) truth: Truth,
+    /// Sessions of the chat whose connections are lost, which the server does not know.
+    lost: Vec<SessionId>,
+    /// Sessions whose end is queued or has arrived.
+    ended: BTreeSet<SessionId>,
+    /// Resume tokens that abusers have got hold of.
+    tokens: VecDeque<ResumeTokenBytes>,
     /// Open sessions that abusers have left behind.
     strays: Vec<(Process, SessionId)>,
     /// The ticket of the latest request to enter that has arrived.
@@ -274,6 +339,10 @@ impl World {
             rooms: BTreeSet::new(),
             latest: BTreeMap::new(),
             members: (0..=PROBE).map(Member::new).collect(),
+            truth: Truth::default(),
+            lost: Vec::new(),
+            ended: BTreeSet::new(),
+            tokens: VecDeque::new(),
             strays: Vec::new(),
             presented: None,
             tickets: VecDeque::new(),
@@ -376,6 +445,8 @@ impl World {
                 Group::Clocks => Event::Clock(dice.below(PROCESSES)),
                 Group::Database => Event::Database,
                 Group::Statements => Event::Trick,
+                // These come beside the others.
+                Group::Lines => continue,
                 Group::Abuse => Event::Abuse(PLAYERS + dice.below(ABUSERS)),
             };
         }
@@ -390,6 +461,11 @@ impl World {
             Event::Deliver(at, end) => {
                 let (process, id) = self.links[at].ends[end];
                 if let Some(packet) = self.links[at].queues[end].pop_front() {
+                    if let Packet::DbClaimRevoked(revoked) = &packet
+                        && process == CHAT
+                    {
+                        self.truth.revoke(revoked.claim, &mut self.server.counts);
+                    }
                     if self.trace {
                         eprintln!("  process {process}, {id}: {packet:?}");
                     }
@@ -398,7 +474,7 @@ impl World {
             }
             Event::Notice(at, end) => self.notice(at, end),
             Event::Client(at) => {
-                let ClientJob { process, session, job } = self.client_jobs.remove(at);
+                let ClientJob { process, session, number, job } = self.client_jobs.remove(at);
                 if self.trace {
                     match &job {
                         Job::Packet(_, packet, _) => eprintln!("  process {process}, {session}: {packet:?}"),
@@ -410,7 +486,11 @@ impl World {
                 if let Job::Packet(_, Packet::EnterRequest(request), _) = &job {
                     self.presented = Some(request.ticket.clone());
                 }
+                if process == CHAT {
+                    self.look_at(session, &job, number);
+                }
                 self.job(process, job);
+                self.truth.cause = Cause::Other;
                 let is_in_room = self.rooms.iter().any(|member| member.0 == session);
                 assert!(!is_end || !is_in_room, "{session} has ended and is in a room");
             }
@@ -439,6 +519,9 @@ impl World {
             Event::Act(member) => self.act(member),
             Event::Chat(member) => self.do_in_chat(member),
             Event::Leave(member) => self.leave(member),
+            Event::Lose(member) => self.lose(member),
+            Event::Break(member) => self.break_at_work(member),
+            Event::Lapse => self.lapse(),
             Event::Abuse(member) => self.abuse(member),
             Event::Cut(at) => {
                 self.links[at].is_cut = true;
@@ -513,7 +596,15 @@ impl World {
         self.set_mode(Mode::Well);
         self.server.trick = None;
         for (process, session) in std::mem::take(&mut self.strays) {
-            self.end_client(process, session);
+            self.end_client(process, session, CloseReason::PeerClosed);
+        }
+        for number in 0..PLAYERS {
+            if self.members[number].line != Line::Well {
+                self.break_line(number);
+            }
+        }
+        while !self.lost.is_empty() {
+            self.lapse();
         }
         for number in PLAYERS..PROBE {
             self.leave(number);
@@ -530,6 +621,7 @@ impl World {
         );
         let mut answers = Vec::new();
         for packet in packets {
+            self.note_own_packet(session, &packet);
             let mut effects = Effects::default();
             if let Some(chat) = &mut self.chat {
                 chat.job(Job::Packet(session, packet, self.now), self.now, &mut effects);
@@ -562,12 +654,6 @@ impl World {
         census
     }
 
-    /// Returns the channels that have members.
-    pub(super) fn channels(&self) -> BTreeSet<u32> {
-        let rooms = self.rooms.iter().map(|member| member.1.0);
-        rooms.filter(|room| (1..=RoomId::CHANNEL_MAX).contains(room)).collect()
-    }
-
     /// Returns the number of links.
     pub(super) fn links(&self) -> usize {
         self.links.len()
@@ -584,6 +670,6 @@ impl World {
             .iter()
             .map(|member| usize::from(member.login.is_some()) + usize::from(member.chat.is_some()));
         let ending = self.client_jobs.iter().filter(|job| matches!(job.job, Job::Closed(..))).count();
-        own.sum::<usize>() + self.strays.len() + ending
+        own.sum::<usize>() + self.strays.len() + self.lost.len() + ending
     }
 }

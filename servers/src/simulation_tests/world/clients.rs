@@ -1,18 +1,34 @@
 //! Clients of the simulated world: players and abusers.
 
 use super::*;
+use crate::simulation_tests::lines::{Line, Memory};
+use crate::simulation_tests::members::history;
+use crate::simulation_tests::truth::STAMPS_FROM;
 
 impl World {
     /// Logs in, or enters with the ticket.
     pub(super) fn act(&mut self, number: usize) {
         let member = &mut self.members[number];
         if member.chat.is_some() {
-            // A member that does not read leaves at some time.
+            // A member that does not read leaves at some time, and one that gets nothing notices.
             if member.is_deaf {
                 self.leave(number);
+            } else if member.line != Line::Well {
+                self.break_line(number);
             }
             return;
         }
+        if member.memory.can_resume() {
+            let is_abuser = member.is_abuser;
+            if !self.is_up(CHAT) {
+                return;
+            }
+            if !is_abuser && !self.dice.one_in(6) {
+                return self.resume_place(number, false);
+            }
+            self.members[number].memory = Memory::default();
+        }
+        let member = &mut self.members[number];
         match (member.granted.take(), member.login) {
             (Some(granted), _) => {
                 if !self.is_up(CHAT) {
@@ -52,7 +68,14 @@ impl World {
         let Some(session) = member.chat.filter(|_| member.is_in) else { return };
         let channel = self.channel_of(session);
         let name = Text::truncated("channel");
-        let packet: Packet = match self.dice.below(16) {
+        // Most are in one channel, where the owner kicks those that are away.
+        let wish = match channel {
+            None => self.dice.pick(&[0, 2, 2, 18]),
+            Some(channel) if self.truth.users(channel, true).is_empty() => 18,
+            Some(_) => self.dice.pick(&[11, 18, 18]),
+        };
+        let choice = if wish == 18 { self.dice.below(18) } else { wish };
+        let packet: Packet = match choice {
             0 | 1 => ChannelCreateRequest { name }.into(),
             2 | 3 => ChannelJoinRequest { name }.into(),
             4 => ChannelLeaveRequest { channel: channel.unwrap_or(1) }.into(),
@@ -62,13 +85,24 @@ impl World {
                 self.members[number].is_deaf = true;
                 return;
             }
+            11 => self.kick(channel.unwrap_or(1)),
+            12 => history(&mut self.dice, channel.unwrap_or(1)),
             _ => {
                 self.stamps += 1;
-                self.members[number].unanswered.insert(self.stamps);
-                speech(&mut self.dice, self.stamps, channel.unwrap_or(1))
+                speech(&mut self.dice, STAMPS_FROM + self.stamps, channel.unwrap_or(1))
             }
         };
-        self.client_job(CHAT, session, packet);
+        self.own_packet(number, packet);
+    }
+
+    /// Returns a request to kick a member of a channel, one that is away if there is one.
+    fn kick(&mut self, channel: u32) -> Packet {
+        let mut users = self.truth.users(channel, true);
+        if users.is_empty() {
+            users = self.truth.users(channel, false);
+        }
+        let user = if users.is_empty() { 1 } else { self.dice.pick(&users) };
+        ChannelKickRequest { channel, user }.into()
     }
 
     /// Lets an abuser do something.
@@ -93,13 +127,15 @@ impl World {
                     self.count(Kind::ForeignLogin);
                     let request = login_request(self.dice.below(SHARED + 1), self.dice.one_in(2));
                     self.client_job(process, session, request);
-                } else {
+                } else if self.dice.one_in(2) {
                     self.replay(session);
+                } else {
+                    self.present_token(session);
                 }
             }
             4 if !self.strays.is_empty() => {
                 let (process, session) = self.strays.swap_remove(self.dice.below(self.strays.len()));
-                self.end_client(process, session);
+                self.end_client(process, session, CloseReason::PeerClosed);
             }
             _ => self.flood(number),
         }
@@ -166,23 +202,30 @@ impl World {
         }
     }
 
+    /// Lets a member go away for good, with or without a word.
     pub(in crate::simulation_tests) fn leave(&mut self, number: usize) {
+        let reasons = [CloseReason::Goodbye, CloseReason::PeerClosed, CloseReason::ConnectionLost];
+        let reason = self.dice.pick(&reasons);
+        self.leave_for(number, reason);
+    }
+
+    pub(in crate::simulation_tests) fn leave_for(&mut self, number: usize, reason: CloseReason) {
         let member = &mut self.members[number];
         member.granted = None;
-        let sessions = [(LOGIN, member.login.take()), (CHAT, member.leave_chat())];
+        member.memory = Memory::default();
+        let sessions = [(LOGIN, member.login.take()), (CHAT, member.hang_up())];
         for (process, session) in sessions {
             if let Some(session) = session {
-                self.end_client(process, session);
+                self.end_client(process, session, reason);
             }
         }
     }
 
     /// Queues the end of a client's session, once.
-    pub(super) fn end_client(&mut self, process: Process, session: SessionId) {
-        let is_end = |job: &ClientJob| job.session == session && matches!(job.job, Job::Closed(..));
-        if !self.client_jobs.iter().any(is_end) {
-            let closed = Closed { kind: PeerKind::Client, dialed: None, reason: CloseReason::PeerClosed };
-            self.client_jobs.push(ClientJob { process, session, job: Job::Closed(session, closed) });
+    pub(super) fn end_client(&mut self, process: Process, session: SessionId, reason: CloseReason) {
+        if self.ended.insert(session) {
+            let closed = Closed { kind: PeerKind::Client, dialed: None, reason };
+            self.queue(process, session, None, Job::Closed(session, closed));
         }
     }
 
@@ -190,13 +233,17 @@ impl World {
         let session = self.session();
         let address = ([203, 0, 113, 9], 9).into();
         let opened = Opened { kind: PeerKind::Client, address, dialed: None };
-        self.client_jobs.push(ClientJob { process, session, job: Job::Opened(session, opened) });
+        self.queue(process, session, None, Job::Opened(session, opened));
         session
+    }
+
+    pub(super) fn queue(&mut self, process: Process, session: SessionId, number: Option<u32>, job: Job<()>) {
+        self.client_jobs.push(ClientJob { process, session, number, job });
     }
 
     pub(super) fn client_job(&mut self, process: Process, session: SessionId, packet: impl Into<Packet>) {
         let job = Job::Packet(session, packet.into(), self.now);
-        self.client_jobs.push(ClientJob { process, session, job });
+        self.queue(process, session, None, job);
     }
 
     pub(super) fn session(&mut self) -> SessionId {

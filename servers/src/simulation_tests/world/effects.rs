@@ -3,6 +3,7 @@
 use throng_core::wire::packets::Outcome;
 
 use super::*;
+use crate::simulation_tests::truth::{Cause, View};
 
 impl World {
     pub(super) fn job(&mut self, process: Process, job: Job<()>) {
@@ -34,7 +35,11 @@ impl World {
     }
 
     pub(super) fn carry_out(&mut self, process: Process, effects: &mut Effects) {
-        for effect in effects.drain() {
+        let effects: Vec<Effect> = effects.drain().collect();
+        if process == CHAT {
+            self.truth.observe(&effects, &self.plan, self.now, &mut self.server.counts);
+        }
+        for effect in effects {
             match effect {
                 Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(process, to, *packet),
                 Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
@@ -55,18 +60,19 @@ impl World {
                 Effect::Join(id, room) => {
                     assert!(self.rooms.insert((id, room)), "{id} is in {room:?} already");
                     let latest = self.latest.get(&room).copied().unwrap_or(0);
-                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
-                        member.latest.insert(room.0, latest);
-                    }
+                    self.truth.joined(id, room, latest);
+                    self.check_caught_up(id, room, latest);
                 }
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
                     assert!(self.rooms.remove(&(id, room)), "{id} is not in {room:?}");
-                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
-                        member.latest.remove(&room.0);
-                    }
+                    self.truth.left(id, room);
                 }
                 Effect::Broadcast(room, class, packet) => self.broadcast(room, class, &packet),
-                Effect::Multicast(_, to, packet) => {
+                Effect::Multicast(sender, to, packet) => {
+                    if let Packet::ChatMessage(message) = &packet {
+                        let is_copy = message.scope == Scope::Whisper && to == [sender];
+                        self.truth.take_effect(message.stamp, is_copy);
+                    }
                     for to in to {
                         self.send(CHAT, to, packet.clone());
                     }
@@ -77,6 +83,14 @@ impl World {
     }
 
     pub(super) fn broadcast(&mut self, room: RoomId, class: Class, packet: &Packet) {
+        if let Packet::ChatMessage(message) = packet {
+            self.truth.say(message, self.now);
+        }
+        if let Packet::UsersChanged(notice) = packet
+            && room == RoomId::WORLD
+        {
+            self.truth.check_notice(notice);
+        }
         match packet {
             Packet::ChatMessage(message) if message.scope == Scope::Nearby => self.count(Kind::SpokeToCrowd),
             Packet::ChatMessage(message) => {
@@ -111,8 +125,21 @@ impl World {
                 }
             }
         }
-        if let Packet::EnterAnswer(answer) = &packet {
-            self.entered(answer.head_count);
+        match &packet {
+            Packet::EnterAnswer(answer) => {
+                self.entered(answer.head_count);
+                self.spy(&answer.token);
+            }
+            Packet::ResumeAnswer(answer) => self.spy(&answer.token),
+            Packet::RoomResumed(resumed) => self.truth.check_resumed_room(resumed),
+            Packet::ChatGap(_) => self.count(Kind::ResumeGap),
+            Packet::History(page) => {
+                self.count(Kind::HistoryRead);
+                let is_world = page.channel == RoomId::WORLD.0;
+                let earlier = if is_world { self.plan.on_enter } else { self.plan.on_join };
+                self.truth.check_history(to, page, earlier as u64);
+            }
+            _ => {}
         }
         if matches!(packet, Packet::TooFast(_)) {
             self.count(Kind::TooFast);
@@ -120,8 +147,9 @@ impl World {
         if self.trace && self.rooms.len() < 100 {
             eprintln!("    {to} <- {packet:?}");
         }
-        let is_of = |member: &&mut Member| member.login == Some(to) || member.chat == Some(to);
-        let Some(member) = self.members.iter_mut().find(is_of) else { return };
+        let is_of = |member: &Member| member.login == Some(to) || member.chat == Some(to);
+        let Some(number) = self.members.iter().position(is_of) else { return };
+        let member = &mut self.members[number];
         if let Packet::LoginGranted(granted) = packet {
             if self.tickets.len() >= TICKETS_MAX {
                 self.tickets.pop_front();
@@ -138,24 +166,40 @@ impl World {
             member.position = Some(queued.position);
             return;
         }
+        if process == CHAT && !self.arrives(number) {
+            return;
+        }
+        let member = &mut self.members[number];
         if member.is_deaf {
             member.unread += 1;
             if member.unread > BACKLOG {
                 // As the shard does whose client takes nothing.
                 self.server.counts.add(Kind::NeverRead);
-                member.leave_chat();
-                self.end_client(CHAT, to);
+                member.hang_up();
+                self.end_client(CHAT, to, CloseReason::TooSlow);
             }
             return;
         }
-        member.receive(&packet);
+        member.receive(&packet, &View { truth: &self.truth, plan: &self.plan, now: self.now });
+        match packet {
+            Packet::ResumeAnswer(_) => {
+                if self.members[number].memory.has_lost_answers {
+                    self.count(Kind::AnswersForgotten);
+                }
+                self.send_again(number);
+            }
+            Packet::ChatMessage(_) if matches!(self.truth.cause, Cause::Resume(..)) => {
+                self.count(Kind::CaughtUp);
+            }
+            _ => {}
+        }
     }
 
     /// Checks an entry into the chat.
     pub(super) fn entered(&mut self, head_count: u32) {
         self.count(Kind::Entered);
         let users = self.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
-        assert_eq!(head_count as usize, users + 1, "the number of users");
+        assert_eq!(head_count as usize, users + 1 + self.truth.away(), "the number of users");
         let Some(ticket) = self.presented.take() else { return };
         // A minted ticket is known by its use until the chat server starts again; from then on only
         // its time of issue tells, by the wall clock.
@@ -180,12 +224,13 @@ impl World {
             if member.login == Some(id) {
                 member.login = None;
             }
-            if member.chat == Some(id) {
-                member.leave_chat();
-            }
         }
         self.strays.retain(|stray| stray.1 != id);
-        self.end_client(process, id);
+        self.lost.retain(|lost| *lost != id);
+        self.end_client(process, id, reason);
+        if let Some(number) = self.members.iter().position(|member| member.chat == Some(id)) {
+            self.chat_closed(number, reason);
+        }
     }
 
     pub(super) fn notice(&mut self, at: usize, end: usize) {

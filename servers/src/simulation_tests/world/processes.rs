@@ -48,15 +48,23 @@ impl World {
                 self.login = Some(LoginRole::new(settings, links, login_ms));
             }
             CHAT => {
+                let plan = &self.plan;
+                let mut config = Config::default();
+                config.chat.resume_window = plan.window;
+                config.chat.history = plan.history;
+                config.chat.history_age = plan.age;
+                config.chat.history_on_join = plan.on_join;
+                config.chat.history_on_enter = plan.on_enter;
                 let settings = ChatSettings {
-                    take_over: self.plan.take_over,
-                    ticket_lifetime: self.plan.ticket_lifetime,
+                    take_over: plan.take_over,
+                    ticket_lifetime: plan.ticket_lifetime,
                     request_timeout: REQUEST_TIMEOUT,
                     crowd: 2,
                     notice_at_once: 2,
                     notice_interval: Duration::from_millis(200),
-                    resume_window: Duration::ZERO,
-                    ..ChatSettings::of(&Config::default())
+                    resume_bytes: plan.resume_bytes,
+                    away_max: plan.away_max,
+                    ..ChatSettings::of(&config)
                 };
                 let links = links_with(backoff, PeerRole::Chat, instance, agents.collect(), now);
                 let admission = Admission::new(cluster, CHAT_KEY, chat_ms());
@@ -107,8 +115,10 @@ impl World {
                 self.chat = None;
                 self.rooms.clear();
                 self.latest.clear();
+                self.truth.end();
+                self.lost.clear();
                 for member in &mut self.members {
-                    member.leave_chat();
+                    member.hang_up();
                 }
             }
             agent => {
@@ -158,6 +168,7 @@ impl World {
             && let Some(chat) = &mut self.chat
         {
             chat.tick(self.now, &mut effects);
+            self.truth.expire(self.now, &mut self.server.counts);
             self.carry_out(CHAT, &mut effects);
         }
         for number in 0..AGENTS {
