@@ -430,7 +430,7 @@ impl Chat {
     /// Keeps the place of a user whose session has been lost.
     fn detach(&mut self, user: u32, call: &mut Call<'_>) {
         self.leave_rooms(user, call.effects);
-        self.throttle.forget(call.session);
+        self.throttle.detach(call.session, user);
         self.seats.detach(call.session, call.now + self.settings.resume_window);
         self.commit(Fact::Away { user }, call.now, call.effects);
         if self.seats.away() > self.settings.away_max
@@ -455,6 +455,7 @@ impl Chat {
     fn give_up(&mut self, user: u32, departure: Departure, now: Instant, effects: &mut Effects) {
         self.commit(Fact::Left { user, departure }, now, effects);
         self.seats.vacate(user);
+        self.throttle.vacate(user);
     }
 
     /// Lets a user leave the chat, and closes its session if it has one.

@@ -36,7 +36,7 @@ impl Kind {
             }),
             Packet::PositionUpdate(_) => Some(Self::Position),
             // These come once.
-            Packet::EnterRequest(_) | Packet::ExitRequest(_) => None,
+            Packet::EnterRequest(_) | Packet::ResumeRequest(_) | Packet::ExitRequest(_) => None,
             _ => Some(Self::Request),
         }
     }
@@ -76,6 +76,8 @@ impl Use {
 pub(super) struct Throttle {
     rates: [Rate; Kind::COUNT],
     clients: HashMap<SessionId, Box<Use>>,
+    /// By user, while it has no session. A client that resumes does not begin anew.
+    away: HashMap<u32, Box<Use>>,
     /// By account, so that a new session does not begin anew.
     channels_made: Buckets<u64>,
 }
@@ -87,6 +89,7 @@ impl Throttle {
         Self {
             rates: [world, channel, nearby, whisper, requests, positions],
             clients: HashMap::new(),
+            away: HashMap::new(),
             channels_made: Buckets::new(limits.channels_made),
         }
     }
@@ -98,12 +101,31 @@ impl Throttle {
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.clients.len()
+        self.clients.len() + self.away.len()
     }
 
     /// Forgets a client.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.clients.remove(&session);
+    }
+
+    /// Keeps the use of a client whose session is lost, for its user.
+    pub(super) fn detach(&mut self, session: SessionId, user: u32) {
+        if let Some(client) = self.clients.remove(&session) {
+            self.away.insert(user, client);
+        }
+    }
+
+    /// Gives a user's use to the session in which it resumes. An exempt session stays exempt.
+    pub(super) fn resume(&mut self, session: SessionId, user: u32) {
+        if let (Some(client), Some(here)) = (self.away.remove(&user), self.clients.get_mut(&session)) {
+            *here = client;
+        }
+    }
+
+    /// Forgets a user that will not resume.
+    pub(super) fn vacate(&mut self, user: u32) {
+        self.away.remove(&user);
     }
 
     /// Counts a packet of a client at `now`.
@@ -166,8 +188,15 @@ mod tests {
         assert!(matches!(verdicts[50], Verdict::Refuse(_)));
         assert_eq!(verdicts[199], Verdict::Close);
         assert!((0..200).all(|stamp| throttle.judge(exempt, &say(stamp), now) == Verdict::Handle));
-        throttle.forget(flooder);
-        assert_eq!(throttle.judge(flooder, &say(9), now), Verdict::Handle);
+        // A new connection of the same user is held as before.
+        let again = SessionId::new(0, 3, 0);
+        throttle.hold(again);
+        throttle.detach(flooder, 7);
+        throttle.resume(again, 7);
+        assert_eq!(throttle.judge(again, &say(9), now), Verdict::Close);
+        throttle.detach(again, 7);
+        throttle.vacate(7);
+        assert_eq!((throttle.judge(again, &say(9), now), throttle.count()), (Verdict::Handle, 0));
     }
 
     #[test]

@@ -382,8 +382,7 @@ impl Truth {
         assert!(is_new, "message {stamp} takes effect twice");
     }
 
-    /// Checks a page of a room's history, of which a user may read `earlier` messages from before it
-    /// came.
+    /// Checks a page of a room's history. A user may read `earlier` messages from before it came.
     pub(super) fn check_history(&self, session: SessionId, page: &History, earlier: u64) {
         let Some(place) = self.user_of(session).and_then(|user| self.places.get(&user)) else { return };
         let since = place.since.get(&page.channel).copied();

@@ -34,11 +34,12 @@ pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeReques
     let (user, claim) = (token.user, token.claim);
     if let Some(earlier) = chat.seats.session(user) {
         chat.leave_rooms(user, call.effects);
-        chat.throttle.forget(earlier);
+        chat.throttle.detach(earlier, user);
         call.effects.close(earlier, CloseReason::ResumedElsewhere);
     }
     let counter = token.counter as u32;
     let Some((counter, handled)) = chat.seats.resume(call.session, user, counter) else { return };
+    chat.throttle.resume(call.session, user);
     metrics::RESUMES.inc();
     chat.commit(Fact::Back { user }, call.now, call.effects);
 
