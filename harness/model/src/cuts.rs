@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Nanos, nanos};
-use crate::plan::mixed;
+use crate::split_mix::mixed;
 
 /// Hundredths of a percent in the whole.
 const WHOLE: u32 = 10_000;

@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod scheduling;
 pub mod send_schedule;
 pub mod spec;
+pub mod split_mix;
 pub mod target;
 pub mod text;
 pub mod threshold;

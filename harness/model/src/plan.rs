@@ -20,6 +20,7 @@ use super::payload::{PAYLOAD_MIN, Payload};
 use super::presence::Presence;
 use super::schedule::{Pace, Traffic, points_in};
 use super::spec::{Broadcast, Connect, Job, Lists, Scenario, Setting, Stay};
+use super::split_mix::mixed;
 use super::target::Target;
 
 /// The most bytes queued for one client's socket.
@@ -208,14 +209,6 @@ impl Churn {
         let drawn = mixed(seed ^ u64::from(index));
         (self.first + (drawn % u64::from(self.count.max(1))) as u32, drawn >> 32)
     }
-}
-
-/// Pseudorandom bits from `seed` (the finalizer of SplitMix64).
-pub fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 /// Input of [`plan`] besides the job and the target, the same in all processes of a run.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_harness_model::clock::Nanos;
-use throng_harness_model::plan::mixed;
 use throng_harness_model::results::Event;
+use throng_harness_model::split_mix::mixed;
 
 use super::Worker;
 use super::client::Step;
