@@ -230,6 +230,7 @@ fn check_bounds(world: &World) {
                 channels.len()
             }
             ("chat", "used tickets") => USED_TICKETS_MAX,
+            ("chat", "throttled clients") => clients + away,
             ("chat", "sectors") => present,
             ("chat", "notices") => 1 + channels.len(),
             // Messages of rooms, whispers, answers.
