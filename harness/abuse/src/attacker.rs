@@ -26,6 +26,9 @@ const REDIAL: Duration = Duration::from_millis(100);
 /// Connections made in one turn.
 const DIALS: usize = 32;
 
+/// The thread's niceness.
+const NICE: i32 = 10;
+
 /// The longest attack without a new order, whatever becomes of the thread that gives them.
 const LONGEST: Duration = Duration::from_mins(30);
 
@@ -37,17 +40,6 @@ struct Shared {
     order: AtomicU8,
     is_ready: AtomicU8,
     tally: Mutex<Tally>,
-}
-
-/// Lets this thread run only while no other one wants its core. The honest clients share the core.
-/// A niceness would not do: a thread that wakes waits until the slice of the one that runs is over,
-/// up to 2.8 ms, and the clients would be measured as late.
-fn run_when_idle() {
-    let parameter = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads the parameter, which outlives it, and changes this thread alone. The
-    // standard library and rustix have no such call.
-    // Where it is refused, the thread runs as all others.
-    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
 }
 
 /// A running attacker. Dropping it ends the attack.
@@ -67,7 +59,8 @@ impl Attacker {
         let thread = thread::Builder::new().name("attacker".into()).spawn({
             let shared = shared.clone();
             move || {
-                run_when_idle();
+                // Without the right to it the thread runs as all others.
+                let _ = rustix::process::nice(NICE);
                 Loop::new(behavior::of(attack, &scene), scene, shared).run();
             }
         })?;

@@ -172,7 +172,7 @@ fn whispers_and_nearby_messages_reach_their_recipients_only() {
     }
     assert_no_message(&mut owl);
     say(&mut owl, Scope::Whisper, bee_id, "hoo");
-    assert_eq!(receive_message(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
+    assert_eq!(receive_message(&mut bee), (Scope::Whisper, bee_id, 2, "hoo".into()));
 }
 
 #[test]
