@@ -60,7 +60,8 @@ pub const WINDOW_UNITS: u32 = 8;
 /// Bytes of a chat text for which a message takes a further unit of its sender's window.
 pub const WINDOW_TEXT_BYTES: usize = 256;
 
-/// Units that a request for a list takes of the window, for each page: a page has up to 16 KiB.
+/// Units that a request for a list or a history takes of the window, for each page: a page has up
+/// to 16 KiB.
 pub const WINDOW_PAGE_UNITS: u32 = 4;
 
 /// Most bytes of one read from a client of a server. A read is handled as a whole, so this bounds

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::command::{Caused, Command, SessionCommand};
 use super::job::{Job, Lane, Task, lane_of};
 use crate::SessionId;
-use crate::limits::{JOBS_PER_WAKE, LIST_PAGES_MAX, WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
+use crate::limits::{JOBS_PER_WAKE, LIST_PAGES_MAX, WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES, WINDOW_UNITS};
 use crate::log::Outage;
 use crate::metrics;
 use crate::net::{App, Closed, Mailbox, Opened, PeerKind, Sessions};
@@ -212,7 +212,9 @@ fn units(packet: &Packet) -> u32 {
         Packet::UserListRequest(request) => {
             WINDOW_PAGE_UNITS * u32::from(request.pages.clamp(1, LIST_PAGES_MAX))
         }
-        Packet::ChannelListRequest(_) => WINDOW_PAGE_UNITS,
+        Packet::ChannelListRequest(_) | Packet::HistoryRequest(_) => WINDOW_PAGE_UNITS,
+        // It may send as much as many pages.
+        Packet::ResumeRequest(_) => WINDOW_UNITS,
         _ => 1,
     }
 }
@@ -224,6 +226,8 @@ mod tests {
 
     use super::*;
     use crate::log::fixture::captured;
+    use crate::wire::List;
+    use crate::wire::packets::{HistoryRequest, PingRequest, ResumeRequest, ResumeTokenBytes};
 
     fn id(generation: u32) -> SessionId {
         SessionId::new(0, 5, generation)
@@ -279,6 +283,21 @@ mod tests {
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 2, "many jobs do not wait for the end of the turn");
         drain(&mut app, &lane);
+    }
+
+    #[test]
+    fn a_request_takes_more_of_the_window_the_more_it_may_send() {
+        let resume = ResumeRequest {
+            token: ResumeTokenBytes::default(),
+            answers: 0,
+            whispers: 0,
+            world: 0,
+            list_version: 0,
+            channels: List::default(),
+        };
+        let page = HistoryRequest { channel: 0, before: 0, count: 255 };
+        let ping = PingRequest { token: 1 };
+        assert_eq!([units(&ping.into()), units(&page.into()), units(&resume.into())], [1, 4, 8]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a client of the simulation remembers of its place in the chat, so that it can go on over
-//! another connection.
+//! Memory of a simulated client: its place in the chat, with which it goes on over another
+//! connection.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

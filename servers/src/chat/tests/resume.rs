@@ -380,7 +380,7 @@ proptest! {
             prop_assert_eq!(heard, all);
             prop_assert_eq!(client.whispered.len() as u64, client.whispers);
             prop_assert_eq!(&client.present, &users);
-            // Nobody was told of a user that came back.
+            // No client was told of a user that came back.
             prop_assert!(client.notices.iter().all(|(_, left)| left.is_empty()), "{:?}", client.notices);
             let said = client.sent.iter().filter(|packet| {
                 matches!(packet, Packet::ChatRequest(request) if request.scope == Scope::World)
