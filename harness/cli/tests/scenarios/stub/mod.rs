@@ -102,6 +102,7 @@ impl Stub {
             outside: Vec::new(),
             logins: HashMap::new(),
             began: Instant::now(),
+            gate: chat::FloodGate::default(),
             rooms: Rooms::default(),
             version: 0,
             later: script.later,
@@ -193,6 +194,7 @@ struct StubApp {
     /// Login sessions by the name of their character.
     logins: HashMap<String, SessionId>,
     began: Instant,
+    gate: chat::FloodGate,
     rooms: Rooms,
     /// The version of the user list.
     version: u64,
