@@ -1,5 +1,6 @@
-//! Requests to resume, at a chat with two users, one of which has lost its connection. A token that
-//! is not the user's newest, or the one with which it resumed, changes nothing.
+//! Requests to resume, one after the other, at a chat with two users, one of which has lost its
+//! connection. A token that is not the user's newest, or the one with which it resumed, changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -55,24 +56,62 @@ fn seeds() -> Vec<Vec<u8>> {
         (0..=u8::MAX).step_by(7).map(|chat| [&[chat, chat % 6], &piece[..]].concat()).collect();
     let numbers = [[1, 0, 0, 0].as_slice(), &[1; 8], &[2; 8], &[0xff; 8], &[2, 1, 1, 0, 2, 0, 0, 0, 0, 0, 0]];
     seeds.extend((0..6).map(|token| [&[0xf3, 0x80 | token], &numbers.concat()[..], &[1, 40, 0, 1]].concat()));
-    seeds.push([&[0, 0x85], &numbers.concat()[..], &real[..]].concat());
+    let foreign = [&[0x85], &numbers.concat()[..], &(real.len() as u16).to_le_bytes(), &real[..]].concat();
+    seeds.push([&[0], &foreign[..]].concat());
+    let newest = [&[0x81], &numbers.concat()[..]].concat();
+    let older = [&[0x82], &numbers.concat()[..]].concat();
+    seeds.push([&[0xf1], &newest[..], &foreign, &older, &older, &newest].concat());
     seeds
 }
 
+/// Most requests of an input.
+const REQUESTS: usize = 64;
+
 fn check(input: &[u8]) {
     let mut input = Input::new(input);
-    let (kind, choice) = (input.u8(), input.u8());
-    let mut chat = Chat::new(kind);
+    let kind = input.u8();
+    // The other chat gets the requests with a good token only.
+    let [mut chat, mut other] = [Chat::new(kind), Chat::new(kind)];
+    let tokens = ResumeTokens::new(&ClusterKey::from_bytes(KEY), EPOCH);
+    for _ in 0..REQUESTS {
+        if input.is_empty() {
+            break;
+        }
+        let Some(request) = request(&mut input, &chat, &tokens) else { continue };
+        let token = &request.token;
+        let is_good = !token.is_empty() && (*token == chat.newest || Some(token) == chat.older.as_ref());
+        let session = chat.open();
+        let effects = chat.packet(session, request.clone());
+        if is_good {
+            other.open_as(session);
+            other.packet(session, request.clone());
+            let newest = check_resumed(&chat, session, &request, effects);
+            (chat.newest, chat.older, chat.up) = (newest, Some(request.token), Some(session));
+        } else {
+            assert_eq!(effects.describe(), [format!("{session} closed: PlaceLost")]);
+        }
+    }
+    let newest = chat.newest.clone();
+    let [lines, wanted] = [&mut chat, &mut other].map(|chat| {
+        let session = SessionId::new(0, 9_999, 0);
+        chat.open_as(session);
+        chat.packet(session, Chat::request(newest.clone())).describe()
+    });
+    assert_eq!(lines, wanted, "a token that is not good has changed something");
+    chat.end();
+}
+
+/// Takes a request. None if there is none in the input.
+fn request(input: &mut Input<'_>, chat: &Chat, tokens: &ResumeTokens) -> Option<ResumeRequest> {
+    let choice = input.u8();
     let request = if choice & 0x80 == 0 {
         match Packet::decode(input.piece()) {
             Ok(Packet::ResumeRequest(request)) => request,
-            _ => return,
+            _ => return None,
         }
     } else {
-        numbers(&mut input)
+        numbers(input)
     };
-    let tokens = ResumeTokens::new(&ClusterKey::from_bytes(KEY), EPOCH);
-    let foreign = ResumeTokens::new(&ClusterKey::from_bytes(KEY), [3; 16]);
     let token = match choice % 6 {
         0 => request.token,
         1 => chat.newest.clone(),
@@ -83,33 +122,18 @@ fn check(input: &[u8]) {
             let token = ResumeToken { user: input.u8().into(), counter: input.u64(), claim };
             let of_the_other = token.user == 2 && claim == Claim { account: 2, id: 0 };
             if of_the_other {
-                return;
+                return None;
             }
             tokens.seal(&token)
         }
         _ => {
+            let foreign = ResumeTokens::new(&ClusterKey::from_bytes(KEY), [3; 16]);
             let token =
                 foreign.seal(&ResumeToken { user: 1, counter: 1, claim: Claim { account: 1, id: 0 } });
-            ResumeTokenBytes::new([&token[..8], input.rest()].concat()).unwrap_or(token)
+            ResumeTokenBytes::new([&token[..8], input.piece()].concat()).unwrap_or(token)
         }
     };
-    let is_good = !token.is_empty() && (token == chat.newest || Some(&token) == chat.older.as_ref());
-    let request = ResumeRequest { token, ..request };
-    let session = chat.open();
-    let effects = chat.packet(session, request.clone());
-    if is_good {
-        check_resumed(&chat, session, &request, effects);
-    } else {
-        assert_eq!(effects.describe(), [format!("{session} closed: PlaceLost")]);
-        let mut other = Chat::new(kind);
-        let [lines, wanted] = [&mut chat, &mut other].map(|chat| {
-            let session = SessionId::new(0, 99, 0);
-            chat.open_as(session);
-            chat.packet(session, Chat::request(chat.newest.clone())).describe()
-        });
-        assert_eq!(lines, wanted, "a token that is not good has changed something");
-    }
-    chat.end();
+    Some(ResumeRequest { token, ..request })
 }
 
 /// Takes a request from numbers, without a token.
@@ -123,8 +147,13 @@ fn numbers(input: &mut Input<'_>) -> ResumeRequest {
 }
 
 /// Checks that a user which resumes gets what it has missed, in order and without a gap that is not
-/// told, and that no one else gets anything.
-fn check_resumed(chat: &Chat, session: SessionId, request: &ResumeRequest, mut effects: Effects) {
+/// told, and that no one else gets anything. Returns the new token.
+fn check_resumed(
+    chat: &Chat,
+    session: SessionId,
+    request: &ResumeRequest,
+    mut effects: Effects,
+) -> ResumeTokenBytes {
     let mut held: BTreeMap<u32, u64> = BTreeMap::from([(0, request.world)]);
     for HeldChannel { channel, sequence } in request.channels.iter().rev().filter(|held| held.channel != 0) {
         held.insert(*channel, *sequence);
@@ -181,10 +210,11 @@ fn check_resumed(chat: &Chat, session: SessionId, request: &ResumeRequest, mut e
             _ => {}
         }
     }
-    assert!(answer.is_some(), "a good token is refused");
+    let answer = answer.expect("a good token is resumed with");
     assert!(whispers >= chat.whispers);
     let wanted: &[u32] = if chat.is_kicked { &[0] } else { &[1, 0] };
     assert_eq!(joined, wanted);
+    answer.token
 }
 
 /// A chat with the users 1 and 2, of which the first is about to resume.
