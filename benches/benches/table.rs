@@ -10,8 +10,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use throng_core::SessionId;
-use throng_core::net::session::Session;
 use throng_core::net::table::Table;
+use throng_core::session::Session;
 
 const SESSIONS: usize = 10_000;
 

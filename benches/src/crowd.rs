@@ -9,11 +9,11 @@ use throng_core::SessionId;
 use throng_core::crypto::{Credentials, Initiator, StaticKey};
 use throng_core::limits::CLIENT_BODY_MAX;
 use throng_core::net::membership::Rooms;
-use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Event, Session};
 use throng_core::net::table::Table;
 use throng_core::net::{Endpoint, LogLimits, PeerKind};
 use throng_core::room::{Class, RoomId};
+use throng_core::session::outbox::BufferPool;
+use throng_core::session::{Event, Session};
 
 /// Bounds of the logs in all benchmarks.
 pub const LIMITS: LogLimits = LogLimits { segments: [16, 8], pool: 256 };

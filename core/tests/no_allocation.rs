@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::crypto::{Credentials, RoomSealer, StaticKey};
-use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Event, Session};
 use throng_core::net::{
     Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
 };
 use throng_core::room::{Class, RoomId};
+use throng_core::session::outbox::BufferPool;
+use throng_core::session::{Event, Session};
 use throng_core::wire::{CloseReason, Packet};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });

@@ -1,8 +1,8 @@
 //! Frames and packets.
 
 use throng_core::limits::{CLIENT_BODY_MAX, FRAME_HEADER, HANDSHAKE_BODY_MAX, SERVER_BODY_MAX};
-use throng_core::net::session::room_packet;
 use throng_core::room::RoomId;
+use throng_core::session::room_packet;
 use throng_core::wire::Packet;
 use throng_core::wire::frame::{self, Split};
 use throng_core::wire::packets::TABLE;

@@ -19,12 +19,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::addresses::Addresses;
-use super::endpoint::{Endpoint, PeerKind};
 use super::mail::{Accepted, Accepts, Mailbox};
 use super::shard::Shard;
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::log::Outage;
 use crate::metrics;
+use crate::session::endpoint::{Endpoint, PeerKind};
 use crate::wire::{CloseReason, frame};
 
 const WAKER: Token = Token(usize::MAX);

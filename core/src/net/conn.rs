@@ -6,12 +6,12 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::membership::Rooms;
-use super::outbox::BufferPool;
 use super::seats::Seat;
-use super::session::Session;
 use crate::SessionId;
 use crate::metrics;
 use crate::room::Class;
+use crate::session::Session;
+use crate::session::outbox::BufferPool;
 use crate::wire::Packet;
 use crate::wire::packets::{ChatGap, Scope};
 

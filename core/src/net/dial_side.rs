@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::session::Session;
 use crate::SessionId;
 use crate::crypto::{FrameCache, RoomCipher};
+use crate::session::Session;
 use crate::wire::SecretBytes;
 
 /// State for dialed sessions.

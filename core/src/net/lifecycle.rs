@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::endpoint::PeerKind;
+use crate::session::endpoint::PeerKind;
 use crate::wire::CloseReason;
 
 /// A session that has completed its handshake.

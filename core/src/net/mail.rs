@@ -8,8 +8,8 @@ use crossbeam_queue::ArrayQueue;
 use mio::net::TcpStream;
 
 use super::addresses::Place;
-use super::endpoint::Endpoint;
 use crate::queue::JobQueue;
+use crate::session::endpoint::Endpoint;
 use crate::wire::CloseReason;
 
 /// An item in the mailbox of a [`Shard`](super::Shard).

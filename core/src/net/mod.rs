@@ -1,6 +1,6 @@
 //! Event loops: sessions, their sockets, and their timers.
 //!
-//! [`session`], [`outbox`], [`table`], [`membership`] and [`room_log`] know neither sockets nor
+//! [`session`](crate::session), [`table`], [`membership`] and [`room_log`] know neither sockets nor
 //! clocks. On top of them `conn`, `sessions`, [`shard`] and [`acceptor`] bring in mio; each uses
 //! only those before it. Tables and queues are bounded by [`ShardSize`] and
 //! [`limits`](crate::limits).
@@ -10,24 +10,21 @@ mod addresses;
 mod conn;
 mod dial_side;
 mod dialer;
-pub mod endpoint;
 mod lifecycle;
 mod mail;
 pub mod membership;
-pub mod outbox;
 pub mod room_log;
 mod seats;
-pub mod session;
 mod sessions;
 pub mod shard;
 mod shard_size;
 mod shares;
 pub mod table;
 
+pub use crate::session::{Endpoint, PeerKind};
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
 pub use addresses::{Addresses, network_of};
 pub use dialer::DialError;
-pub use endpoint::{Endpoint, PeerKind};
 pub use lifecycle::{Closed, Opened};
 pub use mail::{Mail, Mailbox};
 pub use membership::LogLimits;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::endpoint::PeerKind;
 use crate::limits::{LINKS_MAX, REFUSAL_SLOTS};
+use crate::session::endpoint::PeerKind;
 
 /// Kind of a session's seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

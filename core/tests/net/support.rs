@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::crypto::{ClusterKey, Credentials, RoomCipher, StaticKey};
-use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Event, Session, room_packet};
 use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
     Shard, ShardSize,
 };
+use throng_core::session::outbox::BufferPool;
+use throng_core::session::{Event, Session, room_packet};
 use throng_core::wire::packets::{ChatMessage, PingRequest, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
 

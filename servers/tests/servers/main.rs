@@ -5,6 +5,7 @@
 
 mod agents;
 mod bulk;
+mod client;
 mod database;
 mod duplicate;
 mod failover;

@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::net::lifecycle::{Closed, Opened};
 use crate::net::membership::Rooms;
 use crate::net::seats::Seat;
-use crate::net::session::{Event, Session, room_packet};
+use crate::session::{Event, Session, room_packet};
 use crate::wire::{CloseReason, Packet};
 
 /// Checks of a blocked socket within `slow_timeout`.

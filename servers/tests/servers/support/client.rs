@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use throng_core::crypto::{Credentials, Initiator, RoomCipher, RoomKeys, SessionKeys};
 use throng_core::limits::{FRAME_HEADER, SERVER_BODY_MAX};
-use throng_core::net::session::room_packet;
+use throng_core::session::room_packet;
 use throng_core::wire::frame::{self, Kind, Split};
 use throng_core::wire::packets::{Close, EnterAnswer, EnterRequest, HeartbeatAnswer, TicketBytes, UserList};
 use throng_core::wire::{Body, CloseReason, Field, Packet, Reader};

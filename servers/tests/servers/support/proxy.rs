@@ -1,4 +1,5 @@
-//! A TCP proxy that can stop forwarding, as a network does that drops packets, and go on again.
+//! A TCP proxy that can stop forwarding, as a network does that drops packets, and go on again; or
+//! that loses its connections.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -15,6 +16,8 @@ pub(crate) struct Proxy {
 struct Valve {
     is_closed: Mutex<bool>,
     changed: Condvar,
+    /// Both ends of all connections so far.
+    ends: Mutex<Vec<TcpStream>>,
 }
 
 impl Valve {
@@ -42,6 +45,8 @@ impl Proxy {
                     valve.wait_until_open();
                     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
                     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                    let ends = [&client, &server].map(|end| end.try_clone().unwrap());
+                    valve.ends.lock().unwrap_or_else(PoisonError::into_inner).extend(ends);
                     let other = Arc::clone(&valve);
                     thread::spawn(move || forward(from, to, &other));
                     forward(server, client, &valve);
@@ -54,6 +59,14 @@ impl Proxy {
     /// Forwards nothing from now on.
     pub(crate) fn stop(&self) {
         self.valve.set(true);
+    }
+
+    /// Ends all connections. New ones are forwarded.
+    pub(crate) fn cut(&self) {
+        for end in self.valve.ends.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // One that has ended already cannot be shut down.
+            let _ = end.shutdown(Shutdown::Both);
+        }
     }
 
     /// Forwards again, also what arrived meanwhile.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::{Credentials, StaticKey};
 use crate::limits::{CLIENT_BODY_MAX, FRAME_HEADER, SERVER_BODY_MAX};
-use crate::net::PeerKind;
+use crate::session::PeerKind;
 use crate::wire::packets::{ChatRequest, Close, ExitRequest, PingRequest, Scope};
 use crate::wire::{Line, Malformed, Text};
 

@@ -10,8 +10,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::endpoint::{Endpoint, PeerKind};
-use super::outbox::{BufferPool, Outbox};
 use crate::crypto::handshake::{self, Initiator, SessionKeys};
 use crate::crypto::{RoomCipher, RoomKeys};
 use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, OUTBOX_CHAT_MAX, ROOM_HEADER};
@@ -22,6 +20,12 @@ use crate::wire::packets::{
     ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, UsersChanged,
 };
 use crate::wire::{CloseReason, Line};
+
+pub mod endpoint;
+pub mod outbox;
+
+pub use endpoint::{Endpoint, PeerKind};
+pub use outbox::{BufferPool, Outbox};
 
 /// Phase of a session. It only moves down this list.
 enum State {

@@ -1,0 +1,253 @@
+//! Players' clients (`throng-client`) with real servers.
+
+use std::time::{Duration, Instant};
+
+use throng_client::{
+    Audience, Client, CloseReason, Driver, Event, LoginStep, Message, Outcome, Settings, Stamp,
+};
+
+use crate::support::{Home, PATIENCE, Proxy, Server, ServerAddr, spare_port};
+
+const PASSWORD: &str = "a long password";
+
+/// A client with its events.
+struct Member {
+    driver: Driver,
+    id: String,
+    /// Events that no test has waited for yet.
+    events: Vec<Event>,
+}
+
+impl Member {
+    fn of(login: ServerAddr, id: &str) -> Self {
+        let driver = Driver::start(Settings::new(login.address.to_string(), login.key)).unwrap();
+        Self { driver, id: id.into(), events: Vec::new() }
+    }
+
+    /// Returns a new player that is in the chat.
+    fn enter(login: ServerAddr, id: &str) -> Self {
+        let mut member = Self::of(login, id);
+        member.driver.command(|client, now| client.sign_up(id, PASSWORD, now)).unwrap();
+        member.wait_for("SignedUp", |event| matches!(event, Event::SignedUp));
+        member.driver.command(|client, now| client.create_character(id, PASSWORD, id, now)).unwrap();
+        member.wait_for("CharacterCreated", |event| matches!(event, Event::CharacterCreated));
+        member.log_in();
+        member
+    }
+
+    fn log_in(&mut self) {
+        let id = self.id.clone();
+        self.driver.command(|client, now| client.log_in(&id, PASSWORD, now)).unwrap();
+        self.entered();
+    }
+
+    fn entered(&mut self) {
+        self.wait_for("Entered", |event| matches!(event, Event::Entered { .. }));
+        self.wait_for("Listed", |event| matches!(event, Event::Listed { room: 0 }));
+    }
+
+    /// Waits for an event, and takes it out.
+    #[track_caller]
+    fn wait_for(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.events.iter().position(&is_it) {
+                return self.events.remove(at);
+            }
+            assert!(Instant::now() < deadline, "{} waits for {what}, after {:?}", self.id, self.events);
+            self.events.extend(self.driver.wait_event(Duration::from_millis(100)));
+        }
+    }
+
+    #[track_caller]
+    fn joined(&mut self, name: &str) -> u32 {
+        let is_it = |event: &Event| matches!(event, Event::Joined { name: found, .. } if **found == *name);
+        let Event::Joined { channel, .. } = self.wait_for("Joined", is_it) else { unreachable!() };
+        channel
+    }
+
+    fn say(&self, to: Audience, text: &str) -> Stamp {
+        self.driver.command(|client, now| client.say(to, text, now)).unwrap()
+    }
+
+    /// Waits for a text, and returns its message.
+    #[track_caller]
+    fn hear(&mut self, text: &str) -> Message {
+        let is_it = |event: &Event| matches!(event, Event::Message(message) if *message.text == *text);
+        let Event::Message(message) = self.wait_for(text, is_it) else { unreachable!() };
+        message
+    }
+
+    /// Takes the texts of all messages so far, in order.
+    fn texts(&mut self) -> Vec<String> {
+        let is_message = |event: &&Event| matches!(event, Event::Message(_));
+        let texts = self.events.iter().filter(is_message).map(|event| match event {
+            Event::Message(message) => message.text.to_string(),
+            _ => unreachable!(),
+        });
+        let texts = texts.collect();
+        self.events.retain(|event| !matches!(event, Event::Message(_)));
+        texts
+    }
+
+    fn user(&self) -> u32 {
+        self.driver.command(|client, _| client.user().expect("it is in the chat").id)
+    }
+}
+
+/// Servers whose chat is reached through a proxy.
+fn up_behind_a_proxy(home: &Home, settings: &[&str]) -> (Server, Proxy) {
+    let port = spare_port();
+    let proxy = Proxy::to(port);
+    let listen = format!("chat.listen=127.0.0.1:{port}");
+    let public = format!("chat.public_address=127.0.0.1:{}", proxy.port);
+    (home.up(&[&[&*listen, &*public], settings].concat()), proxy)
+}
+
+#[test]
+fn players_sign_up_talk_join_and_whisper() {
+    let home = Home::new();
+    let server = home.up(&[]);
+    let [mut bee, mut ant] = ["Bee", "Ant"].map(|id| Member::enter(server.login(), id));
+    bee.wait_for(
+        "UserEntered",
+        |event| matches!(event, Event::UserEntered { room: 0, user } if *user.name == *"Ant"),
+    );
+
+    let stamp = bee.say(Audience::World, "hello");
+    assert_eq!(bee.hear("hello").own, Some(stamp));
+    let heard = ant.hear("hello");
+    assert_eq!((heard.own, heard.audience, &*heard.sender.name), (None, Audience::World, "Bee"));
+
+    bee.driver.command(|client, now| client.create_channel("hive", now)).unwrap();
+    let channel = bee.joined("hive");
+    ant.driver.command(|client, now| client.join_channel("hive", now)).unwrap();
+    assert_eq!(ant.joined("hive"), channel);
+    ant.wait_for("Listed", |event| matches!(event, Event::Listed { room } if *room == channel));
+    let names = ant.driver.command(|client, _| {
+        let roster = client.roster(channel).expect("it is in the channel");
+        roster.iter().map(|(_, name)| name.to_string()).collect::<Vec<_>>()
+    });
+    assert_eq!(names, ["Bee", "Ant"]);
+    ant.say(Audience::Channel(channel), "in the hive");
+    assert_eq!(bee.hear("in the hive").audience, Audience::Channel(channel));
+
+    let user = bee.user();
+    ant.say(Audience::Whisper(user), "only you");
+    assert_eq!((bee.hear("only you").audience, ant.hear("only you").sequence), (Audience::Whisper(user), 1));
+
+    let stamp = ant.say(Audience::Whisper(999), "no one");
+    let refused = ant.wait_for("MessageRefused", |event| matches!(event, Event::MessageRefused { .. }));
+    let (outcome, wait) = (Some(Outcome::NoSuchUser), Duration::ZERO);
+    assert_eq!(refused, Event::MessageRefused { stamp, outcome, wait });
+
+    ant.driver.command(Client::ping).unwrap();
+    ant.wait_for("Pong", |event| matches!(event, Event::Pong { round_trip } if *round_trip < PATIENCE));
+    drop(ant);
+    bee.wait_for(
+        "UserLeft",
+        |event| matches!(event, Event::UserLeft { room: 0, user } if *user.name == *"Ant"),
+    );
+}
+
+#[test]
+fn a_player_whose_connection_is_cut_misses_nothing_and_loses_no_word() {
+    let home = Home::new();
+    let (server, proxy) = up_behind_a_proxy(&home, &[]);
+    let [mut bee, mut ant] = ["Bee", "Ant"].map(|id| Member::enter(server.login(), id));
+    bee.driver.command(|client, now| client.create_channel("hive", now)).unwrap();
+    let hive = Audience::Channel(bee.joined("hive"));
+    ant.driver.command(|client, now| client.join_channel("hive", now)).unwrap();
+    ant.joined("hive");
+    let mut wanted = Vec::new();
+    for round in 0..20 {
+        // Messages of both, before and after the cut, some of which are on their way at the cut.
+        for number in 0..3 {
+            let text = format!("{round}-{number}");
+            ant.say(hive, &text);
+            wanted.push(text);
+        }
+        if round % 2 == 0 {
+            proxy.cut();
+        } else {
+            proxy.stop();
+            proxy.cut();
+        }
+        let text = format!("{round}-last");
+        ant.say(hive, &text);
+        wanted.push(text);
+        proxy.resume();
+    }
+    for member in [&mut bee, &mut ant] {
+        let mut heard = Vec::new();
+        while heard.len() < wanted.len() {
+            member.events.extend(member.driver.wait_event(PATIENCE));
+            heard.extend(member.texts());
+        }
+        assert_eq!(heard, wanted);
+        let is_wrong = |event: &&Event| {
+            matches!(
+                event,
+                Event::Missed { .. }
+                    | Event::UserLeft { .. }
+                    | Event::Left { .. }
+                    | Event::UserEntered { .. }
+            )
+        };
+        // Bee was there when Ant came.
+        let wrong: Vec<_> = member.events.iter().filter(is_wrong).collect();
+        assert!(wrong.len() <= 2, "{wrong:?}");
+        assert!(!wrong.iter().any(|event| !matches!(event, Event::UserEntered { .. })), "{wrong:?}");
+        member.wait_for("Resumed", |event| matches!(event, Event::Resumed { .. }));
+    }
+}
+
+#[test]
+fn a_player_whose_place_is_lost_logs_in_again() {
+    let home = Home::new();
+    let (server, proxy) = up_behind_a_proxy(&home, &["chat.resume_window=0s"]);
+    let mut bee = Member::enter(server.login(), "Bee");
+    proxy.cut();
+    let left = bee.wait_for("Left", |event| matches!(event, Event::Left { .. }));
+    assert!(matches!(left, Event::Left { returns: true, .. }), "{left:?}");
+    bee.entered();
+    bee.say(Audience::World, "here I am");
+    bee.hear("here I am");
+
+    bee.driver.command(Client::log_out);
+    let left = bee.wait_for("Left", |event| matches!(event, Event::Left { .. }));
+    assert_eq!(left, Event::Left { reason: CloseReason::Goodbye, returns: false });
+    bee.log_in();
+}
+
+#[test]
+fn another_login_of_the_account_ends_the_first_for_good() {
+    let home = Home::new();
+    let server = home.up(&["login.duplicate=kick"]);
+    let mut first = Member::enter(server.login(), "Bee");
+    let mut second = Member::of(server.login(), "Bee");
+    second.log_in();
+    let left = first.wait_for("Left", |event| matches!(event, Event::Left { .. }));
+    assert_eq!(left, Event::Left { reason: CloseReason::LoggedInElsewhere, returns: false });
+    second.say(Audience::World, "mine");
+    second.hear("mine");
+}
+
+#[test]
+fn refusals_and_unreachable_servers_are_told() {
+    let home = Home::new();
+    let server = home.up(&[]);
+    let mut bee = Member::of(server.login(), "Bee");
+    bee.driver.command(|client, now| client.log_in("Bee", PASSWORD, now)).unwrap();
+    let refused = bee.wait_for("Refused", |event| matches!(event, Event::Refused { .. }));
+    assert_eq!(refused, Event::Refused { step: LoginStep::LogIn, outcome: Outcome::BadCredentials });
+
+    let wrong = ServerAddr { key: server.chat().key, ..server.login() };
+    let closed = ServerAddr { address: ([127, 0, 0, 1], spare_port()).into(), ..wrong };
+    for (login, wanted) in [(wrong, CloseReason::HandshakeFailed), (closed, CloseReason::ConnectFailed)] {
+        let mut ant = Member::of(login, "Ant");
+        ant.driver.command(|client, now| client.log_in("Ant", PASSWORD, now)).unwrap();
+        let found = ant.wait_for("Unreachable", |event| matches!(event, Event::Unreachable { .. }));
+        assert_eq!(found, Event::Unreachable { reason: wanted });
+    }
+}
