@@ -172,6 +172,12 @@ impl Client {
         self.away.is_some()
     }
 
+    /// Returns true if the effect of a request is not known yet: a message has not come back, a
+    /// page or an answer is missing.
+    pub fn is_waiting(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.requests.len() > 0)
+    }
+
     /// Returns the user list of a room: of a channel, or of the world with 0.
     pub fn roster(&self, room: u32) -> Option<&Roster> {
         self.place.as_ref()?.rooms.get(&room).map(|room| &room.roster)

@@ -29,5 +29,6 @@ pub use client::{Client, Io, LineId, Settings};
 pub use driver::Driver;
 pub use event::{Audience, CommandError, Event, LoginStep, Message, Stamp};
 pub use throng_core::crypto::PublicKey;
+pub use throng_core::text::{escaped, is_control};
 pub use throng_core::wire::CloseReason;
-pub use throng_core::wire::packets::{ChannelInfo, Outcome, User};
+pub use throng_core::wire::packets::{ChannelInfo, ChatText, Name, Outcome, User, WishedChannel};

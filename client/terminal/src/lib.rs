@@ -1,0 +1,57 @@
+//! `throng-client`: a chat client for people.
+//!
+//! [`model`] is what one sees, without a screen: tabs, lines, unread counts. [`screen`] shows it in
+//! a terminal, [`plain`] as lines, for pipes, screen readers and bots.
+
+#![forbid(unsafe_code)]
+
+mod app;
+pub mod args;
+pub mod command;
+pub mod door;
+mod keys;
+pub mod model;
+pub mod plain;
+pub mod screen;
+pub mod servers;
+mod text;
+mod view;
+
+use std::io;
+
+use thiserror::Error;
+
+/// Reasons for which the program ends before it has chatted.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The server or its key is not known.
+    #[error(transparent)]
+    Server(#[from] servers::ServerError),
+    /// A file or the terminal cannot be used.
+    #[error("cannot use {what}: {source}")]
+    Io {
+        /// The file, or the terminal.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file of the password may be read by others.
+    #[error("{path} can be read by other users (mode {mode:04o}): `chmod 600` it")]
+    Exposed {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A flag is missing.
+    #[error("{0}")]
+    Usage(&'static str),
+}
+
+impl StartError {
+    /// Adds what it was that could not be used.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Io { what, source }
+    }
+}

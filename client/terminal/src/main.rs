@@ -1,0 +1,19 @@
+//! The program `throng-client`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use throng_client_terminal::args::Args;
+use throng_client_terminal::{plain, screen};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = if args.plain { plain::run(&args) } else { screen::run(&args) };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("throng-client: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

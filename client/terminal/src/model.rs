@@ -1,0 +1,602 @@
+//! What a person sees of the chat, without a screen: tabs with their lines and unread counts.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use throng_client::{Audience, Client, CommandError, Driver, Event, Message, Outcome, Stamp};
+
+use crate::command::{COMMANDS, Command};
+use crate::text::safe;
+
+/// Lines that a tab keeps. Older ones are dropped; `/history` brings back what the server has.
+pub const LINES_MAX: usize = 5_000;
+
+/// Messages that `/history` requests at once.
+const HISTORY_PAGE: u8 = 50;
+
+/// Names that `/who` shows.
+const WHO_MAX: usize = 200;
+
+/// Subject of a tab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The whole chat.
+    World,
+    /// A channel.
+    Channel(u32),
+    /// Whispers with a user, by name: its number changes each time it enters.
+    Whisper(String),
+}
+
+/// Kind of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A message.
+    Message {
+        /// The sender's name.
+        sender: String,
+        /// True if this client has sent it.
+        is_own: bool,
+        /// True if it names this client's user.
+        is_mention: bool,
+        /// True for users nearby.
+        is_nearby: bool,
+    },
+    /// Users that came and left, one after the other without a message in between.
+    Crowd {
+        /// Users that came.
+        came: u32,
+        /// Users that left.
+        left: u32,
+    },
+    /// Something about the chat.
+    Notice,
+    /// Something that went wrong.
+    Error,
+}
+
+/// A line of a tab. Its texts have no control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Time of arrival.
+    pub at: Timestamp,
+    /// The kind.
+    pub kind: Kind,
+    /// The text.
+    pub text: String,
+}
+
+/// A tab.
+#[derive(Debug)]
+pub struct Tab {
+    /// The subject.
+    pub subject: Subject,
+    /// The title.
+    pub title: String,
+    /// The lines, the oldest first.
+    pub lines: VecDeque<Line>,
+    /// Messages since it was last open.
+    pub unread: usize,
+    /// Those of them that name this client's user, and all whispers.
+    pub mentions: usize,
+    /// Lines below the end of the screen; 0 follows what is new.
+    pub scroll: usize,
+    /// Number of the earliest message that is known; 0 for none.
+    earliest: u64,
+}
+
+impl Tab {
+    fn new(subject: Subject, title: String) -> Self {
+        Self { subject, title, lines: VecDeque::new(), unread: 0, mentions: 0, scroll: 0, earliest: 0 }
+    }
+
+    /// Returns the channel, or 0, of a tab that has a user list.
+    pub fn room(&self) -> Option<u32> {
+        match self.subject {
+            Subject::World => Some(0),
+            Subject::Channel(channel) => Some(channel),
+            Subject::Whisper(_) => None,
+        }
+    }
+
+    fn push(&mut self, line: Line) {
+        if self.lines.len() == LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+        // What is read stays where it is.
+        if self.scroll > 0 {
+            self.scroll = (self.scroll + 1).min(self.lines.len());
+        }
+    }
+
+    fn say(&mut self, kind: Kind, text: impl Into<String>) {
+        self.push(Line { at: Timestamp::now(), kind, text: text.into() });
+    }
+
+    /// Counts users that come and leave into one line.
+    fn crowd(&mut self, name: &str, is_coming: bool) {
+        if let Some(Line { kind: Kind::Crowd { came, left }, text, at }) = self.lines.back_mut() {
+            *if is_coming { &mut *came } else { &mut *left } += 1;
+            (*text, *at) = (crowd_text(*came, *left), Timestamp::now());
+            return;
+        }
+        let (came, left) = if is_coming { (1, 0) } else { (0, 1) };
+        let verb = if is_coming { "came" } else { "left" };
+        self.say(Kind::Crowd { came, left }, format!("{} {verb}", safe(name)));
+    }
+}
+
+fn crowd_text(came: u32, left: u32) -> String {
+    match (came, left) {
+        (came, 0) => format!("{came} came"),
+        (0, left) => format!("{left} left"),
+        (came, left) => format!("{came} came, {left} left"),
+    }
+}
+
+/// State of the connection, for the status line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not in the chat.
+    Out,
+    /// On the way back into the chat after the place was lost.
+    Returning,
+    /// In the chat.
+    In,
+    /// The connection is lost since this time.
+    Away(Instant),
+}
+
+/// Consequence of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Go on.
+    Stay,
+    /// End the program.
+    Quit,
+}
+
+/// The chat as a person sees it.
+#[derive(Debug)]
+pub struct Model {
+    /// The tabs; the first is the world's.
+    pub tabs: Vec<Tab>,
+    /// Index of the tab that is open.
+    pub open: usize,
+    /// State of the connection.
+    pub state: State,
+    /// Name of the own user; empty before the first entry.
+    pub name: String,
+    /// The latest round trip.
+    pub round_trip: Option<Duration>,
+    /// Messages missed since the connection was last lost.
+    missed: u64,
+    /// Channels to make if they do not exist.
+    wished: Vec<String>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            tabs: vec![Tab::new(Subject::World, "World".into())],
+            open: 0,
+            state: State::Out,
+            name: String::new(),
+            round_trip: None,
+            missed: 0,
+            wished: Vec::new(),
+        }
+    }
+}
+
+impl Model {
+    /// Returns the tab that is open.
+    pub fn tab(&self) -> &Tab {
+        &self.tabs[self.open]
+    }
+
+    /// Returns the tab that is open.
+    pub fn tab_mut(&mut self) -> &mut Tab {
+        &mut self.tabs[self.open]
+    }
+
+    /// Opens a tab, and counts it as read.
+    pub fn show(&mut self, at: usize) {
+        self.open = at.min(self.tabs.len() - 1);
+        let tab = self.tab_mut();
+        (tab.unread, tab.mentions) = (0, 0);
+    }
+
+    /// Adds a sentence to the open tab.
+    pub fn notice(&mut self, text: impl Into<String>) {
+        self.tab_mut().say(Kind::Notice, text);
+    }
+
+    /// Adds a complaint to the open tab.
+    pub fn error(&mut self, text: impl Into<String>) {
+        self.tab_mut().say(Kind::Error, text);
+    }
+
+    fn find(&mut self, subject: &Subject) -> Option<usize> {
+        self.tabs.iter().position(|tab| match (&tab.subject, subject) {
+            (Subject::Whisper(one), Subject::Whisper(other)) => one.eq_ignore_ascii_case(other),
+            (one, other) => one == other,
+        })
+    }
+
+    fn tab_of(&mut self, subject: Subject, title: &str) -> usize {
+        self.find(&subject).unwrap_or_else(|| {
+            self.tabs.push(Tab::new(subject, safe(title).into_owned()));
+            self.tabs.len() - 1
+        })
+    }
+
+    fn room(&mut self, room: u32) -> Option<&mut Tab> {
+        let subject = if room == 0 { Subject::World } else { Subject::Channel(room) };
+        self.find(&subject).map(|at| &mut self.tabs[at])
+    }
+
+    /// Takes an event of the client.
+    pub fn handle(&mut self, event: Event, driver: &Driver) {
+        match event {
+            Event::Entered { user, head_count } => {
+                (self.name, self.state) = (user.name.to_string(), State::In);
+                let text = format!("you are in as {}, one of {head_count}", safe(&user.name));
+                self.tabs[0].say(Kind::Notice, text);
+            }
+            Event::Away { reason } => {
+                (self.state, self.missed) = (State::Away(Instant::now()), 0);
+                self.notice(format!("the connection is lost ({}): trying to resume", reason.name()));
+            }
+            Event::Resumed { after } => {
+                self.state = State::In;
+                self.notice(format!("back after {:.1} s", after.as_secs_f64()));
+            }
+            Event::Left { reason, returns } => {
+                self.state = if returns { State::Returning } else { State::Out };
+                let end = if returns { ": logging in again" } else { "" };
+                self.notice(format!("you have left the chat ({}){end}", reason.name()));
+                // Channels are left with the chat.
+                self.tabs.retain(|tab| !matches!(tab.subject, Subject::Channel(_)));
+                self.show(self.open);
+            }
+            Event::Unreachable { reason } => {
+                self.error(format!("the server cannot be reached ({})", reason.name()));
+            }
+            Event::Refused { outcome, .. } => self.error(format!("the login is refused: {}", outcome.name())),
+            Event::Queued { position, .. } => self.notice(format!("number {position} in the queue")),
+            Event::TooFast { wait } => self.error(format!("too fast: wait {} ms", wait.as_millis())),
+            Event::Message(message) => self.message(&message, driver),
+            Event::History { room, messages, more } => self.history(room, &messages, more),
+            Event::MessageRefused { outcome, wait, .. } => self.error(match outcome {
+                Some(outcome) => format!("not delivered: {}", explain(outcome)),
+                None => format!("not delivered, too fast: wait {} ms", wait.as_millis()),
+            }),
+            Event::MessageUncertain { stamp: Stamp(_) } => {
+                self.error("a message of yours may not have been delivered");
+            }
+            Event::Missed { audience, count } => {
+                self.missed += count;
+                let text = format!("{count} messages missed");
+                match audience {
+                    Audience::Channel(channel) => {
+                        if let Some(tab) = self.room(channel) {
+                            tab.say(Kind::Notice, text);
+                        }
+                    }
+                    Audience::World | Audience::Nearby | Audience::Whisper(_) => {
+                        self.tabs[0].say(Kind::Notice, text);
+                    }
+                }
+            }
+            Event::UserEntered { room, user } => {
+                if let Some(tab) = self.room(room) {
+                    tab.crowd(&user.name, true);
+                }
+            }
+            Event::UserLeft { room, user } => {
+                if let Some(tab) = self.room(room) {
+                    tab.crowd(&user.name, false);
+                }
+            }
+            Event::Joined { channel, name, head_count } => {
+                self.wished.retain(|wish| !wish.eq_ignore_ascii_case(&name));
+                let title = format!("#{name}");
+                let at = self.tab_of(Subject::Channel(channel), &title);
+                self.tabs[at].say(Kind::Notice, format!("you are in {}, one of {head_count}", safe(&title)));
+                self.show(at);
+            }
+            Event::JoinRefused { name, outcome } => self.not_joined(&name, outcome, driver),
+            Event::ChannelLeft { channel, outcome } => {
+                if let Some(at) = self.find(&Subject::Channel(channel)) {
+                    let tab = self.tabs.remove(at);
+                    self.show(if self.open >= at { self.open.saturating_sub(1) } else { self.open });
+                    let kicked = if outcome == Outcome::Kicked { ": its owner has kicked you" } else { "" };
+                    self.notice(format!("you have left {}{kicked}", tab.title));
+                }
+            }
+            Event::KickAnswered { outcome: Outcome::Ok, .. } => self.notice("kicked"),
+            Event::KickAnswered { outcome, .. } => self.error(explain(outcome)),
+            Event::Channels { channels, more } => {
+                for info in &channels {
+                    self.notice(format!("#{}, {} users", safe(&info.name), info.head_count));
+                }
+                if let (true, Some(last)) = (more, channels.last().map(|info| info.channel)) {
+                    let result = driver.command(|client, now| client.list_channels(last, now));
+                    self.report(result);
+                } else if channels.is_empty() {
+                    self.notice("no channels: /join makes one");
+                }
+            }
+            Event::Pong { round_trip } => {
+                self.round_trip = Some(round_trip);
+                self.notice(format!("round trip {:.1} ms", round_trip.as_secs_f64() * 1e3));
+            }
+            _ => {}
+        }
+    }
+
+    fn not_joined(&mut self, name: &str, outcome: Outcome, driver: &Driver) {
+        let wish = self.wished.iter().position(|wish| wish.eq_ignore_ascii_case(name));
+        let wish = wish.map(|at| self.wished.remove(at));
+        if let (Outcome::NoSuchChannel, Some(name)) = (outcome, wish) {
+            let result = driver.command(|client, now| client.create_channel(&name, now));
+            self.report(result);
+            return;
+        }
+        self.error(format!("cannot join #{}: {}", safe(name), explain(outcome)));
+    }
+
+    fn message(&mut self, message: &Message, driver: &Driver) {
+        let is_own = message.own.is_some();
+        let at = match message.audience {
+            Audience::World | Audience::Nearby => 0,
+            Audience::Channel(channel) => match self.find(&Subject::Channel(channel)) {
+                Some(at) => at,
+                None => return,
+            },
+            Audience::Whisper(target) => {
+                let receiver = || {
+                    let name = driver.command(|client, _| name_of(client, target));
+                    name.unwrap_or_else(|| format!("user {target}"))
+                };
+                let name = if is_own { receiver() } else { message.sender.name.to_string() };
+                self.tab_of(Subject::Whisper(name.clone()), &name)
+            }
+        };
+        let is_mention = !is_own && is_mention(&message.text, &self.name);
+        let is_open = self.open == at;
+        let tab = &mut self.tabs[at];
+        if message.audience != Audience::Nearby && tab.earliest == 0 {
+            tab.earliest = message.sequence;
+        }
+        tab.say(kind_of(message, is_mention), safe(&message.text));
+        if !is_open && !is_own {
+            tab.unread += 1;
+            tab.mentions += usize::from(is_mention || matches!(tab.subject, Subject::Whisper(_)));
+        }
+    }
+
+    /// Puts earlier messages before the lines that are there.
+    fn history(&mut self, room: u32, messages: &[Message], more: bool) {
+        let name = self.name.clone();
+        let Some(tab) = self.room(room) else { return };
+        let Some(first) = messages.first() else {
+            tab.say(Kind::Notice, "nothing earlier is kept");
+            return;
+        };
+        let known = tab.earliest;
+        tab.earliest = if known == 0 { first.sequence } else { first.sequence.min(known) };
+        let at = tab.lines.front().map_or_else(Timestamp::now, |line| line.at);
+        let earlier = messages.iter().filter(|message| known == 0 || message.sequence < known);
+        for message in earlier.rev() {
+            if tab.lines.len() == LINES_MAX {
+                break;
+            }
+            let kind = kind_of(message, is_mention(&message.text, &name));
+            tab.lines.push_front(Line { at, kind, text: safe(&message.text).into_owned() });
+        }
+        let text =
+            if more { "earlier messages: more with /history" } else { "earlier messages: these are all" };
+        if tab.lines.len() < LINES_MAX {
+            tab.lines.push_front(Line { at, kind: Kind::Notice, text: text.into() });
+        }
+    }
+
+    fn report(&mut self, result: Result<(), CommandError>) {
+        if let Err(error) = result {
+            self.error(error.to_string());
+        }
+    }
+
+    /// Carries out a command.
+    pub fn carry_out(&mut self, command: Command, driver: &Driver) -> After {
+        let room = self.tab().room();
+        let result = match command {
+            Command::Say(text) => {
+                let audience = match self.tab().subject.clone() {
+                    Subject::World => Some(Audience::World),
+                    Subject::Channel(channel) => Some(Audience::Channel(channel)),
+                    Subject::Whisper(name) => self.user(&name, driver).map(Audience::Whisper),
+                };
+                let Some(audience) = audience else { return After::Stay };
+                driver.command(|client, now| client.say(audience, &text, now)).map(drop)
+            }
+            Command::Nearby(text) => {
+                driver.command(|client, now| client.say(Audience::Nearby, &text, now)).map(drop)
+            }
+            Command::Whisper(name, text) => {
+                let Some(user) = self.user(&name, driver) else { return After::Stay };
+                if text.is_empty() {
+                    let at = self.tab_of(Subject::Whisper(name.clone()), &name);
+                    self.show(at);
+                    return After::Stay;
+                }
+                driver.command(|client, now| client.say(Audience::Whisper(user), &text, now)).map(drop)
+            }
+            Command::Join(name) => {
+                let name = name.trim_start_matches('#').to_owned();
+                let result = driver.command(|client, now| client.join_channel(&name, now));
+                self.wished.push(name);
+                result
+            }
+            Command::Leave => match (self.tab().subject.clone(), self.open) {
+                (Subject::Channel(channel), _) => {
+                    driver.command(|client, now| client.leave_channel(channel, now))
+                }
+                (Subject::Whisper(_), at) => {
+                    self.tabs.remove(at);
+                    self.show(at.saturating_sub(1));
+                    Ok(())
+                }
+                (Subject::World, _) => {
+                    self.error("this is the whole chat: /quit leaves it");
+                    Ok(())
+                }
+            },
+            Command::Kick(name) => match (room, self.user(&name, driver)) {
+                (Some(channel @ 1..), Some(user)) => {
+                    driver.command(|client, now| client.kick(channel, user, now))
+                }
+                (Some(1..), None) => Ok(()),
+                _ => {
+                    self.error("no one is kicked from here: open a channel of yours");
+                    Ok(())
+                }
+            },
+            Command::Move(x, y) => driver.command(|client, now| client.move_to(x, y, now)),
+            Command::Who(part) => {
+                self.who(room.unwrap_or(0), &part, driver);
+                Ok(())
+            }
+            Command::List => driver.command(|client, now| client.list_channels(0, now)),
+            Command::History => {
+                if let Some(room) = room {
+                    let before = self.tab().earliest;
+                    driver.command(|client, now| client.request_history(room, before, HISTORY_PAGE, now))
+                } else {
+                    self.error("whispers have no history");
+                    Ok(())
+                }
+            }
+            Command::Ping => driver.command(Client::ping),
+            Command::Help => {
+                for (usage, meaning) in COMMANDS {
+                    self.notice(format!("{usage}: {meaning}"));
+                }
+                Ok(())
+            }
+            Command::Quit => return After::Quit,
+        };
+        self.report(result);
+        After::Stay
+    }
+
+    /// Returns a user of the chat by its name, or says that there is none.
+    fn user(&mut self, name: &str, driver: &Driver) -> Option<u32> {
+        let found = driver.command(|client, _| {
+            let users = client.roster(0)?;
+            users.iter().find(|(_, found)| found.eq_ignore_ascii_case(name)).map(|(id, _)| id)
+        });
+        if found.is_none() {
+            self.error(format!("{} is not in the chat", safe(name)));
+        }
+        found
+    }
+
+    fn who(&mut self, room: u32, part: &str, driver: &Driver) {
+        let part = part.to_lowercase();
+        let (count, names) = driver.command(|client, _| {
+            let Some(roster) = client.roster(room) else { return (0, Vec::new()) };
+            let names = roster
+                .iter()
+                .map(|(_, name)| name)
+                .filter(|name| part.is_empty() || name.to_lowercase().contains(&part));
+            (roster.len(), names.take(WHO_MAX).map(|name| safe(name).into_owned()).collect())
+        });
+        self.notice(format!("{count} users here; {}", names.join(", ")));
+    }
+}
+
+/// Returns the name of a user of the chat.
+fn name_of(client: &Client, user: u32) -> Option<String> {
+    client.roster(0)?.name(user).map(ToString::to_string)
+}
+
+fn kind_of(message: &Message, is_mention: bool) -> Kind {
+    Kind::Message {
+        sender: safe(&message.sender.name).into_owned(),
+        is_own: message.own.is_some(),
+        is_mention,
+        is_nearby: message.audience == Audience::Nearby,
+    }
+}
+
+/// Returns true if a text has a name as a word, in whatever case.
+fn is_mention(text: &str, name: &str) -> bool {
+    if name.is_empty() {
+        return false;
+    }
+    let (text, name) = (text.to_lowercase(), name.to_lowercase());
+    let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+    text.match_indices(&name).any(|(at, found)| {
+        is_edge(text[..at].chars().next_back()) && is_edge(text[at + found.len()..].chars().next())
+    })
+}
+
+fn explain(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NoSuchChannel => "there is no such channel",
+        Outcome::NotAMember => "not a member",
+        Outcome::TooManyChannels => "there are too many channels, or you are in too many",
+        Outcome::NoSuchUser => "there is no such user",
+        Outcome::NotTheOwner => "only the channel's owner may do this",
+        Outcome::NoPosition => "you have no position: /move X Y",
+        Outcome::TextInvalid => "the text has control characters",
+        Outcome::NameTaken => "there is a channel of this name, or one that looks like it",
+        Outcome::NameInvalid => "a channel's name has 2 to 32 visible characters of one script",
+        Outcome::NameTooLong => "a channel's name has at most 32 characters",
+        Outcome::NameReserved => "the server keeps this name for its staff",
+        other => other.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_mentioned_as_words() {
+        assert!(
+            is_mention("hi BEE!", "Bee") && is_mention("bee", "Bee") && is_mention("안녕 벌아, 벌", "벌")
+        );
+        assert!(!is_mention("beehive", "Bee") && !is_mention("hi", "") && !is_mention("frisbee", "bee"));
+    }
+
+    #[test]
+    fn a_crowd_is_one_line() {
+        let mut tab = Tab::new(Subject::World, "World".into());
+        tab.crowd("Bee", true);
+        assert_eq!(tab.lines[0].text, "Bee came");
+        tab.crowd("Ant\u{1b}[2J", true);
+        tab.crowd("Bee", false);
+        assert_eq!((tab.lines.len(), &*tab.lines[0].text), (1, "2 came, 1 left"));
+        tab.say(Kind::Notice, "in between");
+        tab.crowd("A\u{1b}nt", false);
+        assert_eq!(tab.lines[2].text, "A\\u{1b}nt left");
+    }
+
+    #[test]
+    fn a_tab_keeps_a_bounded_number_of_lines_and_the_place_of_its_reader() {
+        let mut tab = Tab::new(Subject::World, "World".into());
+        for number in 0..LINES_MAX + 10 {
+            tab.say(Kind::Notice, number.to_string());
+        }
+        assert_eq!((tab.lines.len(), &*tab.lines[0].text, tab.scroll), (LINES_MAX, "10", 0));
+        tab.scroll = 3;
+        tab.say(Kind::Notice, "new");
+        assert_eq!(tab.scroll, 4);
+    }
+}

@@ -1,0 +1,135 @@
+//! The terminal: raw mode, the alternate screen, and the loop of keys, events and frames.
+
+use std::io::{self, Stdout, stdout};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use throng_client::Driver;
+use tui_input::Input;
+
+use crate::StartError;
+use crate::app::{App, Form};
+use crate::args::Args;
+use crate::door::Door;
+use crate::keys::{Action, action};
+use crate::model::{Model, State};
+use crate::{plain, servers, view};
+
+/// Longest time between an event of the chat and the frame that shows it. A key is shown at once.
+const FRAME: Duration = Duration::from_millis(16);
+
+/// The terminal, restored when dropped.
+struct Screen(Terminal<CrosstermBackend<Stdout>>);
+
+fn restore() {
+    // There is nothing left to do if the terminal is gone.
+    let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+impl Screen {
+    fn open() -> io::Result<Self> {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            restore();
+            hook(info);
+        }));
+        enable_raw_mode()?;
+        execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())))
+            .map(Self)
+            .inspect_err(|_| restore())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Runs the client until the person quits.
+pub fn run(args: &Args) -> Result<ExitCode, StartError> {
+    let settings = servers::find(args)?;
+    let server = settings.server.clone();
+    let driver = Driver::start(settings).map_err(StartError::io("a socket"))?;
+    let mut app = App {
+        model: Model::default(),
+        input: Input::default(),
+        form: None,
+        pasted: None,
+        users: (Vec::new(), 0),
+        door: None,
+        is_over: false,
+    };
+    let mut form = Form {
+        id: Input::new(args.user.clone().unwrap_or_default()),
+        name: Input::new(args.character.clone().unwrap_or_default()),
+        is_sign_up: args.sign_up,
+        status: format!("server {server}"),
+        ..Form::default()
+    };
+    form.focus = usize::from(args.user.is_some());
+    if args.password_file.is_some() {
+        let password = plain::password(args)?;
+        app.door =
+            Some(Door::new(form.id.value(), password, form.name.value(), args.sign_up, Instant::now()));
+    }
+    app.form = Some(form);
+
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, is_stopped.clone()).map_err(StartError::io("signals"))?;
+    }
+    let terminal = StartError::io("the terminal: --plain needs none");
+    let mut screen = Screen::open().map_err(terminal)?;
+    let result = run_loop(&mut app, &mut screen.0, &driver, &is_stopped);
+    drop(screen);
+    result.map_err(StartError::io("the terminal"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_loop(
+    app: &mut App,
+    terminal: &mut Terminal<CrosstermBackend<Stdout>>,
+    driver: &Driver,
+    is_stopped: &AtomicBool,
+) -> io::Result<()> {
+    let (mut is_changed, mut drawn_at) = (true, Instant::now());
+    while !app.is_over && !is_stopped.load(Ordering::Relaxed) {
+        let mut is_urgent = false;
+        // A key is waited for, and every key that has come is taken before a frame.
+        let mut wait = FRAME;
+        while event::poll(wait)? {
+            wait = Duration::ZERO;
+            if let Some(action) = action(event::read()?) {
+                is_urgent = true;
+                if action == Action::Redraw {
+                    terminal.clear()?;
+                }
+                let height = terminal.size()?.height;
+                app.act(action, driver, height);
+            }
+        }
+        is_changed |= app.take_events(driver);
+        // The time since the connection was lost is on the screen.
+        is_changed |= matches!(app.model.state, State::Away(_));
+        if is_urgent || is_changed && drawn_at.elapsed() >= FRAME {
+            let height = usize::from(terminal.size()?.height);
+            app.look_up_users(driver, height);
+            terminal.draw(|frame| view::draw(frame, app))?;
+            (is_changed, drawn_at) = (false, Instant::now());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Texts of others, made fit for a terminal.
+
+use std::borrow::Cow;
+
+use throng_client::escaped;
+
+/// Returns a text whose control characters are visible marks: an escape sequence of somebody else's
+/// is shown, and not obeyed.
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
+    escaped(text)
+}
+
+/// Returns the local time as hours and minutes.
+pub(crate) fn clock(at: jiff::Timestamp) -> String {
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string()
+}
