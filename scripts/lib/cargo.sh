@@ -23,11 +23,12 @@ for line in sys.stdin:
 '
 }
 
-# build_binaries [FLAG...]: builds both binaries and sets THRONG and HARNESS to their paths.
+# build_binaries [FLAG...]: builds the binaries and sets THRONG, HARNESS and CLIENT to their paths.
 # shellcheck disable=SC2034
 build_binaries() {
     local built
     built=$(cargo build --bins --quiet --message-format=json-render-diagnostics "$@" | executables)
     THRONG=$(sed -n 's/^[^ ]* bin throng plain //p' <<<"$built")
     HARNESS=$(sed -n 's/^[^ ]* bin throng-harness plain //p' <<<"$built")
+    CLIENT=$(sed -n 's/^[^ ]* bin throng-client plain //p' <<<"$built")
 }

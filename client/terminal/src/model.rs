@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use throng_client::{Audience, Client, CommandError, Driver, Event, Message, Outcome, Stamp};
 
 use crate::command::{COMMANDS, Command};
-use crate::text::safe;
+use crate::text::{clock, safe};
 
 /// Lines that a tab keeps. Older ones are dropped; `/history` brings back what the server has.
 pub const LINES_MAX: usize = 5_000;
@@ -59,8 +58,8 @@ pub enum Kind {
 /// A line of a tab. Its texts have no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Time of arrival.
-    pub at: Timestamp,
+    /// Local time of arrival, hours and minutes.
+    pub clock: String,
     /// The kind.
     pub kind: Kind,
     /// The text.
@@ -112,14 +111,14 @@ impl Tab {
     }
 
     fn say(&mut self, kind: Kind, text: impl Into<String>) {
-        self.push(Line { at: Timestamp::now(), kind, text: text.into() });
+        self.push(Line { clock: clock(), kind, text: text.into() });
     }
 
     /// Counts users that come and leave into one line.
     fn crowd(&mut self, name: &str, is_coming: bool) {
-        if let Some(Line { kind: Kind::Crowd { came, left }, text, at }) = self.lines.back_mut() {
+        if let Some(Line { kind: Kind::Crowd { came, left }, text, clock: at }) = self.lines.back_mut() {
             *if is_coming { &mut *came } else { &mut *left } += 1;
-            (*text, *at) = (crowd_text(*came, *left), Timestamp::now());
+            (*text, *at) = (crowd_text(*came, *left), clock());
             return;
         }
         let (came, left) = if is_coming { (1, 0) } else { (0, 1) };
@@ -389,19 +388,20 @@ impl Model {
         };
         let known = tab.earliest;
         tab.earliest = if known == 0 { first.sequence } else { first.sequence.min(known) };
-        let at = tab.lines.front().map_or_else(Timestamp::now, |line| line.at);
+        // Servers keep no time of the day with a message.
+        let at = "--:--";
         let earlier = messages.iter().filter(|message| known == 0 || message.sequence < known);
         for message in earlier.rev() {
             if tab.lines.len() == LINES_MAX {
                 break;
             }
             let kind = kind_of(message, is_mention(&message.text, &name));
-            tab.lines.push_front(Line { at, kind, text: safe(&message.text).into_owned() });
+            tab.lines.push_front(Line { clock: at.into(), kind, text: safe(&message.text).into_owned() });
         }
         let text =
             if more { "earlier messages: more with /history" } else { "earlier messages: these are all" };
         if tab.lines.len() < LINES_MAX {
-            tab.lines.push_front(Line { at, kind: Kind::Notice, text: text.into() });
+            tab.lines.push_front(Line { clock: at.into(), kind: Kind::Notice, text: text.into() });
         }
     }
 

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
-use throng_client::Driver;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use throng_client::{Client, Driver};
 use tui_input::Input;
 
 use crate::StartError;
@@ -27,6 +30,9 @@ use crate::{plain, servers, view};
 
 /// Longest time between an event of the chat and the frame that shows it. A key is shown at once.
 const FRAME: Duration = Duration::from_millis(16);
+
+/// Time that the loop has to end in order.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The terminal, restored when dropped.
 struct Screen(Terminal<CrosstermBackend<Stdout>>);
@@ -46,10 +52,20 @@ impl Screen {
         }));
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())))
+            .and_then(|()| new_terminal())
             .map(Self)
             .inspect_err(|_| restore())
     }
+}
+
+/// Returns an empty terminal of the present size. Its viewport is fixed: otherwise ratatui clears
+/// it by itself after a resize, and asks the terminal for the cursor, whose answer comes among the
+/// keys.
+fn new_terminal() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    execute!(stdout(), Clear(ClearType::All))?;
+    let (width, height) = size()?;
+    let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
+    Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
 }
 
 impl Drop for Screen {
@@ -62,7 +78,7 @@ impl Drop for Screen {
 pub fn run(args: &Args) -> Result<ExitCode, StartError> {
     let settings = servers::find(args)?;
     let server = settings.server.clone();
-    let driver = Driver::start(settings).map_err(StartError::io("a socket"))?;
+    let driver = Arc::new(Driver::start(settings).map_err(StartError::io("a socket"))?);
     let mut app = App {
         model: Model::default(),
         input: Input::default(),
@@ -88,15 +104,30 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
     app.form = Some(form);
 
     let is_stopped = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, is_stopped.clone()).map_err(StartError::io("signals"))?;
-    }
+    end_on_signals(is_stopped.clone(), driver.clone()).map_err(StartError::io("signals"))?;
     let terminal = StartError::io("the terminal: --plain needs none");
     let mut screen = Screen::open().map_err(terminal)?;
     let result = run_loop(&mut app, &mut screen.0, &driver, &is_stopped);
     drop(screen);
     result.map_err(StartError::io("the terminal"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program on SIGTERM, SIGHUP and SIGINT: in order if its loop goes on, and else at once.
+/// A terminal that is gone keeps crossterm reading for ever.
+fn end_on_signals(is_stopped: Arc<AtomicBool>, driver: Arc<Driver>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            is_stopped.store(true, Ordering::Relaxed);
+            std::thread::sleep(PATIENCE);
+            driver.command(Client::log_out);
+            std::thread::sleep(FRAME);
+            restore();
+            std::process::exit(128 + signal);
+        }
+    })?;
+    Ok(())
 }
 
 fn run_loop(
@@ -115,7 +146,7 @@ fn run_loop(
             if let Some(action) = action(event::read()?) {
                 is_urgent = true;
                 if action == Action::Redraw {
-                    terminal.clear()?;
+                    *terminal = new_terminal()?;
                 }
                 let height = terminal.size()?.height;
                 app.act(action, driver, height);

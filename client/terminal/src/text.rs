@@ -11,6 +11,6 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns the local time as hours and minutes.
-pub(crate) fn clock(at: jiff::Timestamp) -> String {
-    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string()
+pub(crate) fn clock() -> String {
+    jiff::Zoned::now().strftime("%H:%M").to_string()
 }

@@ -11,7 +11,7 @@ use tui_input::Input;
 
 use crate::app::{App, Form, TEXT_MAX};
 use crate::model::{Kind, Line, State, Tab};
-use crate::text::{clock, safe};
+use crate::text::safe;
 
 /// Columns from which on there is space for the users.
 const USERS_FROM: u16 = 70;
@@ -82,7 +82,7 @@ fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
 }
 
 fn row(line: &Line) -> Row<'_> {
-    let mut spans = vec![Span::raw(clock(line.at)).dim(), Span::raw(" ")];
+    let mut spans = vec![Span::raw(line.clock.as_str()).dim(), Span::raw(" ")];
     match &line.kind {
         Kind::Message { sender, is_mention, is_nearby, .. } => {
             spans.push(Span::styled(sender.as_str(), name_style(sender)));
