@@ -192,3 +192,214 @@ impl Roster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, VecDeque};
+
+    use proptest::prelude::*;
+    use throng_core::wire::List;
+
+    use super::*;
+
+    fn user(id: u32) -> User {
+        User { id, name: Name::truncated(&format!("user {id}")) }
+    }
+
+    fn users<const MAX: usize>(ids: impl IntoIterator<Item = u32>) -> List<User, MAX> {
+        List::new(ids.into_iter().map(user).collect()).unwrap()
+    }
+
+    fn page(version: u64, head_count: u32, ids: impl IntoIterator<Item = u32>, more: bool) -> UserList {
+        UserList { channel: 0, version, head_count, more, users: users(ids) }
+    }
+
+    fn notice(since: u64, version: u64, head_count: u32, entered: &[u32], left: &[u32]) -> UsersChanged {
+        let (entered, left) = (users(entered.iter().copied()), List::new(left.to_vec()).unwrap());
+        UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }
+    }
+
+    /// The example of docs/protocol.md.
+    #[test]
+    fn the_example_of_the_protocol() {
+        let (mut roster, mut changes) = (Roster::new(), Vec::new());
+        let first = (1..=138).filter(|id| !(10..20).contains(id));
+        assert_eq!(roster.handle_page(&page(150, 130, first, true), &mut changes), Step::Request(138));
+        assert_eq!(roster.handle_page(&page(152, 130, [139, 140, 141], false), &mut changes), Step::Wait);
+        assert!(roster.name(2).is_some() && roster.len() == 131);
+        changes.clear();
+        assert_eq!(roster.handle_notice(&notice(150, 152, 130, &[141], &[2]), &mut changes), Step::Wait);
+        assert_eq!(changes, [Change::Left(user(2))], "user 141 was there already");
+        assert!(roster.is_complete() && roster.len() == 130);
+        let missed = notice(160, 163, 131, &[150], &[145]);
+        assert_eq!(roster.handle_notice(&missed, &mut changes), Step::StartOver);
+        assert!(!roster.is_complete());
+        roster.start_over();
+        let first = (1..=147).filter(|id| !(10..28).contains(id) && *id != 145);
+        assert_eq!(roster.handle_page(&page(164, 129, first, true), &mut changes), Step::Wait);
+        assert_eq!(roster.handle_notice(&notice(163, 164, 129, &[], &[5]), &mut changes), Step::Wait);
+        assert_eq!(roster.handle_page(&page(164, 129, [150], false), &mut changes), Step::Wait);
+        assert!(roster.is_complete());
+    }
+
+    #[test]
+    fn a_list_of_another_length_than_the_server_says_is_requested_again() {
+        let (mut roster, mut changes) = (Roster::new(), Vec::new());
+        assert_eq!(roster.handle_page(&page(1, 2, [1], false), &mut changes), Step::StartOver);
+        roster.start_over();
+        assert_eq!(roster.handle_page(&page(1, 1, [1], false), &mut changes), Step::Wait);
+        let incomplete = UsersChanged { complete: false, ..notice(1, 9, 5, &[], &[]) };
+        assert_eq!(roster.handle_notice(&incomplete, &mut changes), Step::StartOver);
+    }
+
+    /// A server with pages of two users, whose notices are on their way for a while, and may be
+    /// dropped or name no one. A page overtakes them.
+    #[derive(Default)]
+    struct Server {
+        present: BTreeSet<u32>,
+        version: u64,
+        last: u32,
+        announced: (BTreeSet<u32>, u64),
+        notices: VecDeque<UsersChanged>,
+    }
+
+    impl Server {
+        fn enter(&mut self) {
+            self.last += 1;
+            self.present.insert(self.last);
+            self.version += 1;
+        }
+
+        fn leave(&mut self, which: usize) {
+            if let Some(id) = self.present.iter().nth(which % self.present.len().max(1)).copied() {
+                self.present.remove(&id);
+                self.version += 1;
+            }
+        }
+
+        fn announce(&mut self, is_complete: bool) {
+            let (before, since) = self.announced.clone();
+            if since == self.version {
+                return;
+            }
+            let entered: Vec<u32> = self.present.difference(&before).copied().collect();
+            let left: Vec<u32> = before.difference(&self.present).copied().collect();
+            let count = self.present.len() as u32;
+            let whole = notice(since, self.version, count, &entered, &left);
+            let empty = UsersChanged { complete: false, ..notice(since, self.version, count, &[], &[]) };
+            self.notices.push_back(if is_complete { whole } else { empty });
+            self.announced = (self.present.clone(), self.version);
+        }
+
+        fn page(&self, after: u32) -> UserList {
+            let ids: Vec<u32> = self.present.range(after.saturating_add(1)..).copied().take(3).collect();
+            let more = ids.len() > 2;
+            page(self.version, self.present.len() as u32, ids.into_iter().take(2), more)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Deed {
+        Enter,
+        Leave(usize),
+        Announce(bool),
+        Deliver,
+        Drop,
+        Page,
+    }
+
+    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+        let deed = prop_oneof![
+            4 => Just(Deed::Enter),
+            3 => (0..100_usize).prop_map(Deed::Leave),
+            3 => prop::bool::weighted(0.9).prop_map(Deed::Announce),
+            4 => Just(Deed::Deliver),
+            1 => Just(Deed::Drop),
+            4 => Just(Deed::Page),
+        ];
+        prop::collection::vec(deed, 0..200)
+    }
+
+    /// A client with the pages that it has requested.
+    struct Member {
+        roster: Roster,
+        /// Users by the changes alone.
+        told: BTreeSet<u32>,
+        /// Pages to come: the answer to one request.
+        pages: u8,
+        after: u32,
+    }
+
+    impl Member {
+        fn follow(&mut self, step: Step, changes: Vec<Change>) {
+            for change in changes {
+                let is_news = match change {
+                    Change::Entered(user) => self.told.insert(user.id),
+                    Change::Left(user) => self.told.remove(&user.id),
+                };
+                assert!(is_news);
+            }
+            match step {
+                Step::Wait => {}
+                Step::Request(after) => (self.after, self.pages) = (after, LIST_PAGES_MAX),
+                Step::StartOver => {
+                    self.roster.start_over();
+                    (self.after, self.pages) = (0, LIST_PAGES_MAX);
+                }
+            }
+        }
+
+        fn take_page(&mut self, server: &Server) {
+            if self.pages == 0 {
+                return;
+            }
+            let page = server.page(self.after);
+            self.after = page.users.last().map_or(self.after, |user| user.id);
+            self.pages = if page.more { self.pages - 1 } else { 0 };
+            let mut changes = Vec::new();
+            let step = self.roster.handle_page(&page, &mut changes);
+            self.follow(step, changes);
+        }
+
+        fn take_notice(&mut self, server: &mut Server) {
+            if let Some(notice) = server.notices.pop_front() {
+                let mut changes = Vec::new();
+                let step = self.roster.handle_notice(&notice, &mut changes);
+                self.follow(step, changes);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is lost and overtaken, the list is exact in the end, and the changes lead to it.
+        #[test]
+        fn a_list_becomes_exact(deeds in deeds()) {
+            let mut server = Server::default();
+            server.enter();
+            server.announced = (server.present.clone(), server.version);
+            let mut member =
+                Member { roster: Roster::new(), told: BTreeSet::new(), pages: 1, after: 0 };
+            for deed in deeds {
+                match deed {
+                    Deed::Enter => server.enter(),
+                    Deed::Leave(which) => server.leave(which),
+                    Deed::Announce(is_complete) => server.announce(is_complete),
+                    Deed::Deliver => member.take_notice(&mut server),
+                    Deed::Drop => drop(server.notices.pop_front()),
+                    Deed::Page => member.take_page(&server),
+                }
+            }
+            // A last change shows what is missing.
+            server.enter();
+            server.announce(true);
+            for _ in 0..1_000 {
+                member.take_notice(&mut server);
+                member.take_page(&server);
+            }
+            let found: BTreeSet<u32> = member.roster.iter().map(|(id, _)| id).collect();
+            prop_assert!(member.roster.is_complete());
+            prop_assert_eq!(&found, &server.present);
+            prop_assert_eq!(&member.told, &server.present);
+        }
+    }
+}
