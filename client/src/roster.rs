@@ -371,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost and overtaken, the list is exact in the end, and the changes lead to it.
+        /// Whatever is lost or overtaken, the list is exact in the end, and changes lead to it.
         #[test]
         fn a_list_becomes_exact(deeds in deeds()) {
             let mut server = Server::default();
