@@ -364,14 +364,12 @@ fn keep(id: LineId, link: &mut Link, client: &mut Client, now: Instant) -> bool 
             }
         }
     }
-    match until {
-        None => true,
-        Some(until) if until <= now => {
-            client.handle_lost(id, CloseReason::Goodbye, now);
-            false
-        }
-        // The peer answers with its own end. Closing now could reset the connection, and what was
-        // written would be lost.
-        Some(_) => stream.shutdown(Shutdown::Write).is_ok(),
+    let Some(until) = until else { return true };
+    // The peer answers with its own end. Closing now could reset the connection, and what was
+    // written would be lost.
+    if until > now && stream.shutdown(Shutdown::Write).is_ok() {
+        return true;
     }
+    client.handle_lost(id, CloseReason::Goodbye, now);
+    false
 }

@@ -93,6 +93,11 @@ impl Client {
     }
 
     fn not_entered(&mut self, reason: CloseReason, now: Instant) {
+        // With its session the login ends, and the account is offline.
+        if let Some(conn) = self.login.conn.take() {
+            self.hang_up(conn, Some(CloseReason::Goodbye), now);
+            self.left_at = Some(now);
+        }
         match self.again {
             Some(again) => self.again = Some(self.failed(again, now)),
             None => self.tell(Event::Unreachable { reason }),

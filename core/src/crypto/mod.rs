@@ -13,7 +13,9 @@ mod x25519;
 
 pub use frame_cache::FrameCache;
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
-pub use keys::{ClusterKey, KeyError, PublicKey, StaticKey};
+#[cfg(feature = "server")]
+pub use keys::KeyError;
+pub use keys::{ClusterKey, PublicKey, StaticKey};
 pub use resume::{ResumeToken, ResumeTokens};
 pub use room::{RoomCipher, RoomKeys, RoomSealer};
 pub use session::{DirectionKey, SealBroken};
