@@ -31,4 +31,5 @@ CREATE TABLE online (
     displaced_instance INTEGER
 ) STRICT;
 
-CREATE INDEX online_holder ON online (instance, agent);
+-- No index on instance and agent: it would cost each login three pages, and only a link that comes
+-- up, or a process that died, reads all rows of a holder.

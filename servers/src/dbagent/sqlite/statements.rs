@@ -417,9 +417,11 @@ fn take_up(db: &mut impl Statements, claim: &Claim, holder: Holder, now_ms: u64)
 fn prune(db: &mut impl Statements, now_ms: u64) -> Result<(), DbError> {
     let before = time(now_ms.saturating_sub(PRUNE_AFTER_MS));
     let most = |rows: u32| Value::Number(i64::from(rows));
+    // CROSS JOIN keeps the order: unless a lease has expired, no row of `online` is read.
     db.execute(
         "DELETE FROM online WHERE account IN
-         (SELECT o.account FROM leases l JOIN online o ON o.instance = l.instance AND o.agent = l.agent
+         (SELECT o.account FROM leases l CROSS JOIN online o
+          ON o.instance = l.instance AND o.agent = l.agent
           WHERE l.lease_until_ms < ?1 LIMIT ?2)",
         &[before, most(PRUNE_CLAIMS_MAX)],
     )?;
