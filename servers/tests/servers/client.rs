@@ -6,7 +6,10 @@ use throng_client::{
     Audience, Client, CloseReason, Driver, Event, LoginStep, Message, Outcome, Settings, Stamp,
 };
 
-use crate::support::{Home, PATIENCE, Proxy, Server, ServerAddr, spare_port};
+use throng_harness_report::Verdict;
+
+use crate::resume::run;
+use crate::support::{Home, PATIENCE, Proxy, Server, ServerAddr, spare_port, wait_until};
 
 const PASSWORD: &str = "a long password";
 
@@ -14,6 +17,7 @@ const PASSWORD: &str = "a long password";
 struct Member {
     driver: Driver,
     id: String,
+    password: &'static str,
     /// Events that no test has waited for yet.
     events: Vec<Event>,
 }
@@ -21,7 +25,7 @@ struct Member {
 impl Member {
     fn of(login: ServerAddr, id: &str) -> Self {
         let driver = Driver::start(Settings::new(login.address.to_string(), login.key)).unwrap();
-        Self { driver, id: id.into(), events: Vec::new() }
+        Self { driver, id: id.into(), password: PASSWORD, events: Vec::new() }
     }
 
     /// Returns a new player that is in the chat.
@@ -36,8 +40,8 @@ impl Member {
     }
 
     fn log_in(&mut self) {
-        let id = self.id.clone();
-        self.driver.command(|client, now| client.log_in(&id, PASSWORD, now)).unwrap();
+        let (id, password) = (self.id.clone(), self.password);
+        self.driver.command(|client, now| client.log_in(&id, password, now)).unwrap();
         self.entered();
     }
 
@@ -249,5 +253,61 @@ fn refusals_and_unreachable_servers_are_told() {
         ant.driver.command(|client, now| client.log_in("Ant", PASSWORD, now)).unwrap();
         let found = ant.wait_for("Unreachable", |event| matches!(event, Event::Unreachable { .. }));
         assert_eq!(found, Event::Unreachable { reason: wanted });
+    }
+}
+
+/// Library clients, all in this process, beside a crowd of the load harness in one room.
+#[test]
+fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
+    const MEMBERS: u32 = 50;
+    let home = Home::new();
+    let cheap = ["dbagent.argon2_memory=8KiB", "dbagent.argon2_iterations=1"];
+    let (server, proxy) = up_behind_a_proxy(&home, &cheap);
+    let seeded = home.run(&format!("db seed --count {MEMBERS}"), &cheap);
+    assert_eq!(seeded.0, Some(0), "{}", seeded.1);
+    let mut members: Vec<Member> = (1..=MEMBERS)
+        .map(|number| Member {
+            password: "seed-password",
+            ..Member::of(server.login(), &format!("seed-{number:06}"))
+        })
+        .collect();
+    for member in &mut members {
+        member.log_in();
+    }
+    let mut cuts = 0;
+    std::thread::scope(|scope| {
+        let crowd = scope.spawn(|| run(&home, "--duration 4s --cut 20%/s"));
+        let mut heard = 0;
+        while !crowd.is_finished() {
+            let event = members[0].driver.wait_event(Duration::from_millis(50));
+            heard += usize::from(matches!(event, Some(Event::Message(_))));
+            members[0].events.extend(event);
+            if heard >= (cuts + 1) * 100 {
+                proxy.cut();
+                cuts += 1;
+            }
+        }
+        let report = crowd.join().unwrap();
+        assert_eq!(report.verdict, Verdict::Pass, "{report}");
+    });
+    assert!(cuts >= 3, "{cuts} cuts");
+
+    members[0].say(Audience::World, "the end");
+    for member in &mut members {
+        member.hear("the end");
+        let is_wrong = |event: &&Event| matches!(event, Event::Missed { .. } | Event::Left { .. });
+        assert_eq!(member.events.iter().find(is_wrong), None, "{}", member.id);
+        let sequences = member.events.iter().filter_map(|event| match event {
+            Event::Message(message) => Some(message.sequence),
+            _ => None,
+        });
+        let sequences: Vec<u64> = sequences.collect();
+        assert!(sequences.len() >= 100 && sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        wait_until("the list is exact", || {
+            member.driver.command(|client, _| {
+                let list = client.roster(0).expect("it is in the chat");
+                list.is_complete() && list.len() == MEMBERS as usize
+            })
+        });
     }
 }

@@ -12,7 +12,7 @@ use throng_harness_report::{Machine, Origin, Report, Verdict};
 use crate::support::Home;
 
 /// Runs a broadcast of 100 clients that are cut, against `home`.
-fn run(home: &Home, flags: &str) -> Report {
+pub(crate) fn run(home: &Home, flags: &str) -> Report {
     let line = "throng-harness broadcast --plain --clients 100 --interval 5ms --seed 1 --resume --data";
     let words = line.split_whitespace().map(Into::into).chain([home.path().into_os_string()]);
     let args = words.chain(flags.split_whitespace().map(Into::into)).collect();
