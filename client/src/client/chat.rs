@@ -185,7 +185,7 @@ impl Client {
     fn resumed(&mut self, answer: &ResumeAnswer, now: Instant) {
         let (Some(place), Some(away)) = (&mut self.place, self.away) else { return };
         let Some(settled) = place.resume(answer) else { return self.leave(CloseReason::PlaceLost, now) };
-        // What was on its way for lists is lost.
+        // Pages and notices that were on their way are lost.
         for room in place.rooms.values_mut() {
             (room.is_stale, room.start_over_at) = (true, None);
         }
@@ -311,7 +311,7 @@ impl Client {
         }
         place.requests.take(|request| request.number() == it.packet);
         if it.packet == UserListRequest::NUMBER {
-            // Which one is not told, but all that wait are behind it.
+            // The answer does not say which one, but all that wait are behind it.
             for room in place.rooms.values_mut().filter(|room| !room.roster.is_complete()) {
                 room.start_over_at = Some(now + wait);
             }

@@ -186,7 +186,7 @@ impl App {
     }
 
     fn enter(&mut self, driver: &Driver) {
-        // What is too long stays, so that it can be made shorter.
+        // A line that is too long stays, so that it can be made shorter.
         if self.input.value().len() > TEXT_MAX {
             return;
         }

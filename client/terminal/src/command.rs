@@ -1,4 +1,4 @@
-//! What a person types: text, or a command that begins with a slash.
+//! Lines that a person types: text, or a command that begins with a slash.
 
 use thiserror::Error;
 

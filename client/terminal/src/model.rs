@@ -1,4 +1,4 @@
-//! What a person sees of the chat, without a screen: tabs with their lines and unread counts.
+//! The chat as a person sees it, without a screen: tabs with their lines and unread counts.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,6 +10,10 @@ use crate::text::{clock, safe};
 
 /// Lines that a tab keeps. Older ones are dropped; `/history` brings back what the server has.
 pub const LINES_MAX: usize = 5_000;
+
+/// Tabs that stay open. A further one closes the whispers that were opened first: others decide how
+/// many there are.
+pub const TABS_MAX: usize = 64;
 
 /// Messages that `/history` requests at once.
 const HISTORY_PAGE: u8 = 50;
@@ -104,7 +108,7 @@ impl Tab {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
-        // What is read stays where it is.
+        // The lines on the screen stay where they are.
         if self.scroll > 0 {
             self.scroll = (self.scroll + 1).min(self.lines.len());
         }
@@ -226,10 +230,19 @@ impl Model {
     }
 
     fn tab_of(&mut self, subject: Subject, title: &str) -> usize {
-        self.find(&subject).unwrap_or_else(|| {
-            self.tabs.push(Tab::new(subject, safe(title).into_owned()));
-            self.tabs.len() - 1
-        })
+        if let Some(at) = self.find(&subject) {
+            return at;
+        }
+        let is_whisper = |tab: &Tab| matches!(tab.subject, Subject::Whisper(_));
+        let mut others = self.tabs.iter().enumerate().filter(|(at, _)| *at != self.open);
+        if self.tabs.len() >= TABS_MAX
+            && let Some(at) = others.find(|(_, tab)| is_whisper(tab)).map(|(at, _)| at)
+        {
+            self.tabs.remove(at);
+            self.open -= usize::from(at < self.open);
+        }
+        self.tabs.push(Tab::new(subject, safe(title).into_owned()));
+        self.tabs.len() - 1
     }
 
     fn room(&mut self, room: u32) -> Option<&mut Tab> {
@@ -586,6 +599,21 @@ mod tests {
         tab.say(Kind::Notice, "in between");
         tab.crowd("A\u{1b}nt", false);
         assert_eq!(tab.lines[2].text, "A\\u{1b}nt left");
+    }
+
+    #[test]
+    fn whispers_of_ever_new_users_close_the_first_ones() {
+        let mut model = Model::default();
+        let hive = model.tab_of(Subject::Channel(1), "#hive");
+        let friend = model.tab_of(Subject::Whisper("Bee".into()), "Bee");
+        model.show(friend);
+        for number in 0..10 * TABS_MAX {
+            let name = format!("stranger {number}");
+            let at = model.tab_of(Subject::Whisper(name.clone()), &name);
+            assert_eq!(model.tabs[at].title, name);
+        }
+        assert_eq!(model.tabs.len(), TABS_MAX);
+        assert_eq!((&*model.tab().title, &*model.tabs[hive].title), ("Bee", "#hive"));
     }
 
     #[test]

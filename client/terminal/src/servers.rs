@@ -39,7 +39,7 @@ pub enum ServerError {
     Unknown(String),
     /// The key has changed.
     #[error(
-        "the key of {server} is not the one that is remembered ({}). Somebody may stand between you and \
+        "the key of {server} is not the one that is remembered ({}). A third party may stand between you and \
          the server, or its operator has made a new key. Ask the operator; then --replace-key",
         hex::encode(known)
     )]

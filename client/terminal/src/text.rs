@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use throng_client::escaped;
 
-/// Returns a text whose control characters are visible marks: an escape sequence of somebody else's
-/// is shown, and not obeyed.
+/// Returns a text whose control characters are visible marks: an escape sequence that it has is
+/// shown, and not obeyed.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     escaped(text)
 }

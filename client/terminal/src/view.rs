@@ -320,7 +320,7 @@ mod tests {
         let typed = "a한글 e\u{301} 👩\u{200d}👩\u{200d}👧 שלום";
         for c in typed.chars() {
             app.act(Action::Edit(InputRequest::InsertChar(c)), &driver, 24);
-            // Somebody else speaks between all keys.
+            // Another user speaks between all keys.
             app.model.handle(message("Ant", "hello"), &driver);
         }
         let (buffer, cursor) = drawn(&app, 80, 24);

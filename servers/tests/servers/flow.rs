@@ -19,7 +19,7 @@ fn say(client: &mut Client, text: &str) {
 #[test]
 fn a_player_signs_up_logs_in_chats_and_leaves() {
     let home = Home::new();
-    let up = home.up(&[]);
+    let up = home.up(&["chat.resume_window=0s"]);
     let login = up.login();
 
     let (mut bee, entered, list) = Player::create(login, "꿀벌🐝").log_in(login).unwrap().enter();

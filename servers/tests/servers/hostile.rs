@@ -83,7 +83,7 @@ impl Hostile {
 fn a_client_that_breaks_the_protocol_loses_its_own_connection_only() {
     let home = Home::new();
     // Short enough to wait for, and long enough for the other clients on a busy machine.
-    let up = home.up(&["net.handshake_timeout=3s", "net.first_packet_timeout=3s"]);
+    let up = home.up(&["net.handshake_timeout=3s", "net.first_packet_timeout=3s", "chat.resume_window=0s"]);
     let group = ChatGroup::enter(&home, up.chat(), 50).chat_in_background();
     let mut hostile = Hostile { home, up, account: 0 };
     let attacks: &[fn(&mut Hostile)] = &[handshakes, silence, noise, frames, tickets, packets];
@@ -305,7 +305,7 @@ fn the_login_server_takes_one_request_at_a_time_and_only_its_own() {
 #[test]
 fn a_client_that_never_reads_is_closed_without_harm_to_others() {
     let home = Home::new();
-    let up = home.up(&["net.outbox=64KiB"]);
+    let up = home.up(&["net.outbox=64KiB", "chat.resume_window=0s"]);
     let group = ChatGroup::enter(&home, up.chat(), 10).chat_in_background();
     let mut hostile = Hostile { home, up, account: 0 };
     // Answers of a content thread on the chat port, and of the session itself on the login port.
