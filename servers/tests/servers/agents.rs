@@ -89,7 +89,10 @@ fn players_stay_online_and_logins_continue_when_an_agent_dies() {
     // Longer than the lease of the dead agent.
     while stopwatch.elapsed() < Duration::from_secs(6) {
         for player in &players[..5] {
-            assert_eq!(player.log_in(login).err(), Some(Outcome::AlreadyOnline), "{player:?}");
+            let outcome = player.log_in(login).err();
+            // The agent that is left may be late on a busy machine. It grants nothing.
+            let is_refused = matches!(outcome, Some(Outcome::AlreadyOnline | Outcome::TryAgainLater));
+            assert!(is_refused, "{player:?}: {outcome:?}");
         }
         group.assert_progress();
     }
