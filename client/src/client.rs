@@ -72,10 +72,14 @@ impl Settings {
     /// As [`new`](Self::new), with the key as servers print it: 64 hexadecimal digits. None if it
     /// is something else.
     pub fn with_key_text(server: impl Into<String>, key: &str) -> Option<Self> {
-        let mut server_key = PublicKey::default();
-        hex::decode_to_slice(key, &mut server_key).ok()?;
-        Some(Self::new(server, server_key))
+        Some(Self::new(server, parse_key(key)?))
     }
+}
+
+/// Parses a public key as servers print it: 64 hexadecimal digits. None if it is something else.
+pub fn parse_key(text: &str) -> Option<PublicKey> {
+    let mut key = PublicKey::default();
+    hex::decode_to_slice(text, &mut key).ok().map(|()| key)
 }
 
 /// A connection with its session.
@@ -230,7 +234,8 @@ impl Client {
         self.begin_ask(ask, now)
     }
 
-    /// Leaves the chat, or gives up on the way there. Nothing is tried again.
+    /// Leaves the chat, or gives up on the way there. Nothing is tried again. Without a connection
+    /// the server cannot be told, and keeps the place until its time ends.
     pub fn log_out(&mut self, now: Instant) {
         self.again = None;
         self.login.forget();
@@ -238,7 +243,6 @@ impl Client {
             self.hang_up(conn, Some(CloseReason::Goodbye), now);
         }
         let Some(mut chat) = self.chat.take() else {
-            // While it is away, nothing tells the server: the place is given up when its time ends.
             if self.place.is_some() {
                 self.give_up_place(CloseReason::Goodbye, now);
             }

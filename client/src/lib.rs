@@ -25,7 +25,7 @@ mod place;
 mod requests;
 pub mod roster;
 
-pub use client::{Client, Io, LineId, Settings};
+pub use client::{Client, Io, LineId, Settings, parse_key};
 pub use driver::Driver;
 pub use event::{Audience, CommandError, Event, LoginStep, Message, Stamp};
 pub use throng_core::crypto::PublicKey;

@@ -92,9 +92,16 @@ impl Place {
         self.answers = self.answers.wrapping_add(is_answer.into());
     }
 
-    /// Adds the channel of an answer with Ok, unless the client is in it already.
-    pub(crate) fn join(&mut self, answer: &ChannelAnswer) {
+    /// Adds the channel of an answer with Ok, unless the client is in it already. False if it is in
+    /// as many as a user may be.
+    #[must_use]
+    pub(crate) fn join(&mut self, answer: &ChannelAnswer) -> bool {
+        // The world is one of the rooms.
+        if self.rooms.len() > CHANNELS_PER_USER_MAX && !self.rooms.contains_key(&answer.channel) {
+            return false;
+        }
         self.rooms.entry(answer.channel).or_insert_with(|| Room::new(answer.name.clone()));
+        true
     }
 
     fn latest(&mut self, scope: Scope, channel: u32) -> Option<&mut u64> {

@@ -229,7 +229,7 @@ impl Client {
                 self.tell(Event::MessageRefused { stamp, outcome, wait: Duration::ZERO });
             }
             Packet::TooFast(it) => self.too_fast(&it, now),
-            Packet::ChannelAnswer(answer) => self.joined(answer),
+            Packet::ChannelAnswer(answer) => return self.joined(answer),
             Packet::ChannelLeft(left) => {
                 let channel = left.channel;
                 place.requests.take(
@@ -320,19 +320,22 @@ impl Client {
         self.tell(Event::TooFast { wait });
     }
 
-    fn joined(&mut self, answer: ChannelAnswer) {
-        let Some(place) = &mut self.place else { return };
+    fn joined(&mut self, answer: ChannelAnswer) -> Result<(), CloseReason> {
+        let Some(place) = &mut self.place else { return Ok(()) };
         // Answers come in the order of the requests.
         place
             .requests
             .take(|it| matches!(it, Packet::ChannelCreateRequest(_) | Packet::ChannelJoinRequest(_)));
         if answer.outcome != Outcome::Ok {
             self.tell(Event::JoinRefused { name: answer.name, outcome: answer.outcome });
-            return;
+            return Ok(());
         }
-        place.join(&answer);
+        if !place.join(&answer) {
+            return Err(CloseReason::PacketNotAllowed);
+        }
         let (channel, name, head_count) = (answer.channel, answer.name, answer.head_count);
         self.tell(Event::Joined { channel, name, head_count });
+        Ok(())
     }
 
     fn page(&mut self, page: &UserList, now: Instant) {

@@ -50,6 +50,7 @@ impl Form {
 }
 
 /// Everything that is drawn.
+#[derive(Default)]
 pub(crate) struct App {
     pub(crate) model: Model,
     pub(crate) input: Input,

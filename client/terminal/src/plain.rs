@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use throng_client::{Driver, Event};
+use throng_client::Driver;
 use zeroize::Zeroizing;
 
 use crate::StartError;
@@ -40,25 +40,27 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
     let character = args.character.as_deref().unwrap_or_default();
     let mut door = Door::new(id, password, character, args.sign_up, Instant::now());
     loop {
-        let progress = match door.knock(&driver, Instant::now()) {
-            Progress::None => {
-                driver.wait_event(STEP).map(|event| (door.handle(&event, Instant::now()), event))
+        let mut progress = door.knock(&driver, Instant::now());
+        let mut event = None;
+        if progress == Progress::None {
+            event = driver.wait_event(STEP);
+            if let Some(event) = &event {
+                progress = door.handle(event, Instant::now());
             }
-            refused => Some((refused, Event::SignedUp)),
-        };
-        match progress {
-            None | Some((Progress::None, _)) => {}
-            Some((Progress::Waiting(text), _)) => eprintln!("{text}"),
-            Some((Progress::Refused(_, text), _)) => {
+        }
+        match (progress, event) {
+            (Progress::Waiting(text), _) => eprintln!("{text}"),
+            (Progress::Refused(_, text), _) => {
                 eprintln!("{text}");
                 return Ok(ExitCode::FAILURE);
             }
-            Some((Progress::Open, entered)) => {
+            (Progress::Open, Some(entered)) => {
                 let mut model = Model::default();
                 model.handle(entered, &driver);
                 return chat(model, &driver, &lines_of_stdin(), &mut stdout)
                     .map_err(StartError::io("stdout"));
             }
+            (Progress::None | Progress::Open, _) => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io::{self, Stdout, stdout};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
@@ -25,7 +25,7 @@ use crate::app::{App, Form};
 use crate::args::Args;
 use crate::door::Door;
 use crate::keys::{Action, action};
-use crate::model::{Model, State};
+use crate::model::State;
 use crate::{plain, servers, view};
 
 /// Longest time between an event of the chat and the frame that shows it. A key is shown at once.
@@ -79,15 +79,7 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
     let settings = servers::find(args)?;
     let server = settings.server.clone();
     let driver = Arc::new(Driver::start(settings).map_err(StartError::io("a socket"))?);
-    let mut app = App {
-        model: Model::default(),
-        input: Input::default(),
-        form: None,
-        pasted: None,
-        users: (Vec::new(), 0),
-        door: None,
-        is_over: false,
-    };
+    let mut app = App::default();
     let mut form = Form {
         id: Input::new(args.user.clone().unwrap_or_default()),
         name: Input::new(args.character.clone().unwrap_or_default()),
@@ -104,7 +96,7 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
     app.form = Some(form);
 
     let is_stopped = Arc::new(AtomicBool::new(false));
-    end_on_signals(is_stopped.clone(), driver.clone()).map_err(StartError::io("signals"))?;
+    end_on_signals(is_stopped.clone(), Arc::downgrade(&driver)).map_err(StartError::io("signals"))?;
     let terminal = StartError::io("the terminal: --plain needs none");
     let mut screen = Screen::open().map_err(terminal)?;
     let result = run_loop(&mut app, &mut screen.0, &driver, &is_stopped);
@@ -114,15 +106,18 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
 }
 
 /// Ends the program on SIGTERM, SIGHUP and SIGINT: in order if its loop goes on, and else at once.
-/// A terminal that is gone keeps crossterm reading for ever.
-fn end_on_signals(is_stopped: Arc<AtomicBool>, driver: Arc<Driver>) -> io::Result<()> {
+/// A terminal that is gone keeps crossterm reading for ever. The thread does not keep the driver: it
+/// leaves the chat as it is dropped.
+fn end_on_signals(is_stopped: Arc<AtomicBool>, driver: Weak<Driver>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             is_stopped.store(true, Ordering::Relaxed);
             std::thread::sleep(PATIENCE);
-            driver.command(Client::log_out);
-            std::thread::sleep(FRAME);
+            if let Some(driver) = driver.upgrade() {
+                driver.command(Client::log_out);
+                std::thread::sleep(FRAME);
+            }
             restore();
             std::process::exit(128 + signal);
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use thiserror::Error;
-use throng_client::{PublicKey, Settings};
+use throng_client::{PublicKey, Settings, parse_key};
 
 use crate::args::Args;
 
@@ -51,7 +51,8 @@ pub enum ServerError {
     },
 }
 
-/// The part of `endpoints.toml` that a client needs.
+/// The part of `endpoints.toml` that a client needs. Core's reader comes with the servers'
+/// configuration.
 #[derive(Deserialize)]
 struct Endpoints {
     login: Option<Endpoint>,
@@ -100,9 +101,7 @@ fn of_directory(data: &Path) -> Result<Settings, ServerError> {
 }
 
 fn parse(text: &str) -> Result<PublicKey, ServerError> {
-    let mut key = PublicKey::default();
-    hex::decode_to_slice(text, &mut key).map_err(|_| ServerError::NotAKey(text.into()))?;
-    Ok(key)
+    parse_key(text).ok_or_else(|| ServerError::NotAKey(text.into()))
 }
 
 fn default_path() -> PathBuf {

@@ -237,22 +237,9 @@ mod tests {
     use super::*;
     use crate::door::Door;
     use crate::keys::Action;
-    use crate::model::Model;
 
     fn driver() -> Driver {
         Driver::start(Settings::new("127.0.0.1:1", [0; 32])).unwrap()
-    }
-
-    fn app() -> App {
-        App {
-            model: Model::default(),
-            input: Input::default(),
-            form: None,
-            pasted: None,
-            users: (Vec::new(), 0),
-            door: None,
-            is_over: false,
-        }
     }
 
     fn user(name: &str) -> User {
@@ -295,7 +282,7 @@ mod tests {
         let controls = (0..0x20).chain(0x7f..0xa0).chain(0x2028..0x202f).chain(0x2066..0x2070);
         let controls: String = controls.filter_map(char::from_u32).collect();
         let sequences = "\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil\r\n";
-        let (driver, mut app) = (driver(), app());
+        let (driver, mut app) = (driver(), App::default());
         app.users = (vec![controls.clone(), sequences.into()], 2);
         for text in [&*controls, sequences] {
             app.model.handle(message(sequences, text), &driver);
@@ -316,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_typed_line_and_its_cursor_are_exact() {
-        let (driver, mut app) = (driver(), app());
+        let (driver, mut app) = (driver(), App::default());
         let typed = "a한글 e\u{301} 👩\u{200d}👩\u{200d}👧 שלום";
         for c in typed.chars() {
             app.act(Action::Edit(InputRequest::InsertChar(c)), &driver, 24);
@@ -343,8 +330,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_longer_than_the_screen_scrolls_by_whole_characters() {
-        let mut app = app();
-        app.input = Input::new("가".repeat(40));
+        let app = App { input: Input::new("가".repeat(40)), ..App::default() };
         let (buffer, cursor) = drawn(&app, 21, 5);
         assert!(cursor.x <= 20, "{cursor:?}");
         assert_eq!(text_of(&buffer, 4).chars().filter(|c| *c == '가').count(), 10);
@@ -352,7 +338,7 @@ mod tests {
 
     #[test]
     fn every_size_of_a_terminal_can_be_drawn() {
-        let (driver, mut app) = (driver(), app());
+        let (driver, mut app) = (driver(), App::default());
         for number in 0..30 {
             app.model.handle(message("Ant", &"가나다 long ".repeat(number)), &driver);
         }
@@ -368,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_pasted_text_of_several_lines_is_asked_about() {
-        let (driver, mut app) = (driver(), app());
+        let (driver, mut app) = (driver(), App::default());
         app.act(Action::Paste("one\r\ntwo\rthree".into()), &driver, 24);
         let (buffer, _) = drawn(&app, 80, 24);
         let all: String = (0..24).map(|y| text_of(&buffer, y)).collect();
@@ -381,9 +367,9 @@ mod tests {
 
     #[test]
     fn an_error_stands_at_its_field() {
-        let mut app = app();
-        app.form = Some(Form { is_sign_up: true, ..Form::default() });
-        app.door = Some(Door::new("bee", "secret".to_owned().into(), "", true, Instant::now()));
+        let form = Some(Form { is_sign_up: true, ..Form::default() });
+        let door = Some(Door::new("bee", "secret".to_owned().into(), "", true, Instant::now()));
+        let mut app = App { form, door, ..App::default() };
         let outcome = Outcome::NameTaken;
         let refused = Event::Refused { step: LoginStep::CreateCharacter, outcome };
         app.take(refused, &driver(), Instant::now());

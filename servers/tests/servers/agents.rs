@@ -89,10 +89,12 @@ fn players_stay_online_and_logins_continue_when_an_agent_dies() {
     // Longer than the lease of the dead agent.
     while stopwatch.elapsed() < Duration::from_secs(6) {
         for player in &players[..5] {
-            let outcome = player.log_in(login).err();
-            // The agent that is left may be late on a busy machine. It grants nothing.
-            let is_refused = matches!(outcome, Some(Outcome::AlreadyOnline | Outcome::TryAgainLater));
-            assert!(is_refused, "{player:?}: {outcome:?}");
+            // The agent that is left may be late on a busy machine, and is asked again.
+            let outcome = wait_for("the agent answers", || match player.log_in(login) {
+                Err(Outcome::TryAgainLater) => None,
+                result => Some(result.err()),
+            });
+            assert_eq!(outcome, Some(Outcome::AlreadyOnline), "{player:?}");
         }
         group.assert_progress();
     }
