@@ -1,7 +1,7 @@
 // libthrong for C#: as Unity or any other .NET program would call it.
 //
-// ThrongClient is one client. Poll it once a frame. It is not a MonoBehaviour: make it in Awake, poll
-// it in Update, dispose of it in OnDestroy.
+// ThrongClient is one client. Poll it once a frame. It is not a MonoBehaviour: make it in Awake,
+// poll it in Update, dispose of it in OnDestroy.
 
 using System;
 using System.Runtime.InteropServices;

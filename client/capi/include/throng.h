@@ -8,10 +8,10 @@
  * like are static, and end with a zero.
  *
  * A client may be used from any thread, but from one at a time. Different clients have nothing in
- * common. No function panics, throws or exits, whatever it is given, as long as pointers are null or
- * valid.
+ * common. No function panics, throws or exits, whatever it is given, as long as pointers are null
+ * or valid.
  *
- * Made by cbindgen from client/capi/src/lib.rs; a test holds it.
+ * Made by cbindgen from client/capi/src; a test holds it.
  */
 
 #ifndef THRONG_H

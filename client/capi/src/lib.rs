@@ -3,13 +3,17 @@
 //! Handles are opaque, functions flat, events a queue that is polled. No function lets a panic out.
 //! `throng.h` is made from this file.
 
-use std::ffi::{c_char, c_int};
+pub mod event;
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use throng_client::{
-    Audience, Client, CloseReason, CommandError, Driver, Event, LoginStep, Message, Outcome, Settings,
-};
+use throng_client::{Client, CloseReason, CommandError, Driver, Event, Outcome, Settings};
+
+use event::{ThrongEvent, ThrongText, audience, of_event, of_item};
 
 /// Result of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,156 +68,6 @@ pub enum ThrongState {
     Away = 2,
 }
 
-/// The recipients of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub enum ThrongScope {
-    /// All users in the chat. The target is 0.
-    World = 0,
-    /// The members of a channel, which is the target.
-    Channel = 1,
-    /// The users near the sender. The target is 0.
-    Nearby = 2,
-    /// One user, which is the target.
-    Whisper = 3,
-}
-
-/// Kind of an event, and the fields that it has besides `size` and `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub enum ThrongEventKind {
-    /// The account exists now.
-    SignedUp = 0,
-    /// The account has a character now.
-    CharacterCreated = 1,
-    /// A request to the login server is refused. `code`: the outcome (throng_outcome_text).
-    /// `scope`: 0 sign-up, 1 character, 2 login.
-    Refused = 2,
-    /// A request to the login server waits for its turn. `count`: place in the queue, 1 is next.
-    /// `micros`: estimate of the wait.
-    Queued = 3,
-    /// A request came too fast and was not handled. `micros`: the time to wait.
-    TooFast = 4,
-    /// The login server cannot be reached. `code`: the reason (throng_reason_text).
-    Unreachable = 5,
-    /// The client is in the chat. `user`, `name`: its own. `count`: users in the chat.
-    Entered = 6,
-    /// The connection is lost; the client tries to resume. `code`: the reason.
-    Away = 7,
-    /// The client is back in its place. `micros`: the time that it was away.
-    Resumed = 8,
-    /// The client is not in the chat any more. `code`: the reason. `flag`: 1 if it logs in again by
-    /// itself.
-    Left = 9,
-    /// A message. `scope`, `target`, `sequence`, `user`, `name`, `text`. `flag`: 1 for the client's
-    /// own, with its `stamp`.
-    Message = 10,
-    /// An earlier message of a room, as Message. A History follows the last one of a page.
-    PastMessage = 11,
-    /// The end of a page of a room's history. `target`: the channel, 0 for the world. `count`:
-    /// messages of the page. `flag`: 1 if there are earlier ones.
-    History = 12,
-    /// A message of this client was not delivered. `stamp`. `code`: the outcome. With `flag` 1 it
-    /// came too fast instead, and `micros` is the time to wait.
-    MessageRefused = 13,
-    /// The place was lost before it was known whether a message had been delivered. `stamp`.
-    MessageUncertain = 14,
-    /// Messages that this client has missed. `scope`, `target`, `count`.
-    Missed = 15,
-    /// A user has entered. `target`: the channel, 0 for the world. `user`, `name`.
-    UserEntered = 16,
-    /// A user has left. `target`, `user`, `name`.
-    UserLeft = 17,
-    /// The list of a room is complete for the first time: see throng_users. `target`.
-    Listed = 18,
-    /// The client is in a channel. `target`, `name`: the channel. `count`: its users.
-    Joined = 19,
-    /// A channel cannot be made or joined. `name`. `code`: the outcome.
-    JoinRefused = 20,
-    /// The client is not in a channel any more. `target`: the channel. `code`: the outcome.
-    ChannelLeft = 21,
-    /// Result of a kick. `target`: the channel. `user`. `code`: the outcome.
-    KickAnswered = 22,
-    /// A channel of the list of channels. `target`, `name`. `count`: its users. A Channels follows
-    /// the last one of a page.
-    Channel = 23,
-    /// The end of a page of the list of channels. `count`: channels of the page. `flag`: 1 if there
-    /// are more.
-    Channels = 24,
-    /// The answer to throng_ping. `micros`: the round trip.
-    Pong = 25,
-    /// An event that this version of the interface has no kind for.
-    Other = 26,
-}
-
-/// UTF-8 text: `length` bytes, without a zero at the end.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct ThrongText {
-    /// The first byte; never null.
-    pub data: *const c_char,
-    /// Number of bytes.
-    pub length: usize,
-}
-
-impl ThrongText {
-    fn of(text: &str) -> Self {
-        Self { data: text.as_ptr().cast(), length: text.len() }
-    }
-}
-
-/// Event of a client. Fields that a kind does not have are 0 or empty.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct ThrongEvent {
-    /// Size of this structure, set by the caller: a library of a later version then writes no more.
-    pub size: usize,
-    /// Kind of the event.
-    pub kind: ThrongEventKind,
-    /// An outcome or the reason of an end.
-    pub code: u32,
-    /// Kind of the recipients (throng_scope), or another small number.
-    pub scope: u32,
-    /// The channel, the user whispered to, or 0.
-    pub target: u32,
-    /// A user.
-    pub user: u32,
-    /// 0 or 1.
-    pub flag: u32,
-    /// Number of a message in its room.
-    pub sequence: u64,
-    /// Number that throng_say gave to a message.
-    pub stamp: u64,
-    /// A number of things.
-    pub count: u64,
-    /// A time in microseconds.
-    pub micros: u64,
-    /// A name.
-    pub name: ThrongText,
-    /// The text of a message. It comes from others: show its control characters as something else.
-    pub text: ThrongText,
-}
-
-impl ThrongEvent {
-    fn new(kind: ThrongEventKind) -> Self {
-        Self {
-            size: size_of::<Self>(),
-            kind,
-            code: 0,
-            scope: 0,
-            target: 0,
-            user: 0,
-            flag: 0,
-            sequence: 0,
-            stamp: 0,
-            count: 0,
-            micros: 0,
-            name: ThrongText::of(""),
-            text: ThrongText::of(""),
-        }
-    }
-}
-
 /// Settings of a client.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -247,13 +101,8 @@ impl ThrongClient {
 
     /// Moves on to the next event or item. False if there is none.
     fn advance(&mut self, wait: Duration) -> bool {
-        let items = match &self.current {
-            Some(Event::History { messages, .. }) => messages.len(),
-            Some(Event::Channels { channels, .. }) => channels.len(),
-            _ => 0,
-        };
         // A page has an event for each item, and one more for its end.
-        if self.items < items {
+        if self.current.as_ref().is_some_and(|event| of_item(event, self.items).is_some()) {
             self.items += 1;
             return true;
         }
@@ -264,136 +113,7 @@ impl ThrongClient {
 
     fn event(&self) -> Option<ThrongEvent> {
         let event = self.current.as_ref()?;
-        let item = self.items;
-        Some(match event {
-            Event::History { messages, .. } if item < messages.len() => {
-                of_message(ThrongEventKind::PastMessage, &messages[item])
-            }
-            Event::Channels { channels, .. } if item < channels.len() => {
-                let info = &channels[item];
-                ThrongEvent {
-                    target: info.channel,
-                    count: info.head_count.into(),
-                    name: ThrongText::of(&info.name),
-                    ..ThrongEvent::new(ThrongEventKind::Channel)
-                }
-            }
-            event => of(event),
-        })
-    }
-}
-
-fn of_message(kind: ThrongEventKind, message: &Message) -> ThrongEvent {
-    let (scope, target) = address(message.audience);
-    ThrongEvent {
-        scope: scope as u32,
-        target,
-        user: message.sender.id,
-        flag: message.own.is_some().into(),
-        sequence: message.sequence,
-        stamp: message.own.map_or(0, |stamp| stamp.0),
-        name: ThrongText::of(&message.sender.name),
-        text: ThrongText::of(&message.text),
-        ..ThrongEvent::new(kind)
-    }
-}
-
-fn address(audience: Audience) -> (ThrongScope, u32) {
-    match audience {
-        Audience::World => (ThrongScope::World, 0),
-        Audience::Channel(channel) => (ThrongScope::Channel, channel),
-        Audience::Nearby => (ThrongScope::Nearby, 0),
-        Audience::Whisper(user) => (ThrongScope::Whisper, user),
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    time.as_micros() as u64
-}
-
-/// Returns an event, or the end of a page.
-fn of(event: &Event) -> ThrongEvent {
-    use ThrongEventKind as Kind;
-    let new = ThrongEvent::new;
-    match event {
-        Event::SignedUp => new(Kind::SignedUp),
-        Event::CharacterCreated => new(Kind::CharacterCreated),
-        Event::Refused { step, outcome } => {
-            let scope = match step {
-                LoginStep::SignUp => 0,
-                LoginStep::CreateCharacter => 1,
-                LoginStep::LogIn => 2,
-            };
-            ThrongEvent { code: *outcome as u32, scope, ..new(Kind::Refused) }
-        }
-        Event::Queued { position, wait } => {
-            ThrongEvent { count: (*position).into(), micros: micros(*wait), ..new(Kind::Queued) }
-        }
-        Event::TooFast { wait } => ThrongEvent { micros: micros(*wait), ..new(Kind::TooFast) },
-        Event::Unreachable { reason } => ThrongEvent { code: *reason as u32, ..new(Kind::Unreachable) },
-        Event::Entered { user, head_count } => ThrongEvent {
-            user: user.id,
-            count: (*head_count).into(),
-            name: ThrongText::of(&user.name),
-            ..new(Kind::Entered)
-        },
-        Event::Away { reason } => ThrongEvent { code: *reason as u32, ..new(Kind::Away) },
-        Event::Resumed { after } => ThrongEvent { micros: micros(*after), ..new(Kind::Resumed) },
-        Event::Left { reason, returns } => {
-            ThrongEvent { code: *reason as u32, flag: (*returns).into(), ..new(Kind::Left) }
-        }
-        Event::Message(message) => of_message(Kind::Message, message),
-        Event::History { room, messages, more } => ThrongEvent {
-            target: *room,
-            count: messages.len() as u64,
-            flag: (*more).into(),
-            ..new(Kind::History)
-        },
-        Event::MessageRefused { stamp, outcome, wait } => ThrongEvent {
-            code: outcome.map_or(0, |outcome| outcome as u32),
-            flag: outcome.is_none().into(),
-            stamp: stamp.0,
-            micros: micros(*wait),
-            ..new(Kind::MessageRefused)
-        },
-        Event::MessageUncertain { stamp } => ThrongEvent { stamp: stamp.0, ..new(Kind::MessageUncertain) },
-        Event::Missed { audience, count } => {
-            let (scope, target) = address(*audience);
-            ThrongEvent { scope: scope as u32, target, count: *count, ..new(Kind::Missed) }
-        }
-        Event::UserEntered { room, user } => ThrongEvent {
-            target: *room,
-            user: user.id,
-            name: ThrongText::of(&user.name),
-            ..new(Kind::UserEntered)
-        },
-        Event::UserLeft { room, user } => ThrongEvent {
-            target: *room,
-            user: user.id,
-            name: ThrongText::of(&user.name),
-            ..new(Kind::UserLeft)
-        },
-        Event::Listed { room } => ThrongEvent { target: *room, ..new(Kind::Listed) },
-        Event::Joined { channel, name, head_count } => ThrongEvent {
-            target: *channel,
-            count: (*head_count).into(),
-            name: ThrongText::of(name),
-            ..new(Kind::Joined)
-        },
-        Event::JoinRefused { name, outcome } => {
-            ThrongEvent { code: *outcome as u32, name: ThrongText::of(name), ..new(Kind::JoinRefused) }
-        }
-        Event::ChannelLeft { channel, outcome } => {
-            ThrongEvent { target: *channel, code: *outcome as u32, ..new(Kind::ChannelLeft) }
-        }
-        Event::KickAnswered { channel, user, outcome } => {
-            ThrongEvent { target: *channel, user: *user, code: *outcome as u32, ..new(Kind::KickAnswered) }
-        }
-        Event::Channels { channels, more } => {
-            ThrongEvent { count: channels.len() as u64, flag: (*more).into(), ..new(Kind::Channels) }
-        }
-        Event::Pong { round_trip } => ThrongEvent { micros: micros(*round_trip), ..new(Kind::Pong) },
-        _ => new(Kind::Other),
+        Some(of_item(event, self.items).unwrap_or_else(|| of_event(event)))
     }
 }
 
@@ -472,35 +192,31 @@ pub extern "C" fn throng_status_text(status: u32) -> *const c_char {
     text.as_ptr()
 }
 
-/// Names with a zero at the end.
-macro_rules! names {
-    ($value:expr, $kind:ident: $($variant:ident)*) => {
-        match $value {
-            $( code if code == $kind::$variant as u32 => {
-                concat!(stringify!($variant), "\0").as_ptr().cast()
-            } )*
-            _ => c"Unknown".as_ptr(),
-        }
-    };
+/// Names of a table of core, by their numbers, with a zero at the end.
+type Names = LazyLock<BTreeMap<u32, CString>>;
+
+static OUTCOMES: Names = LazyLock::new(|| {
+    Outcome::ALL.iter().map(|it| (*it as u32, CString::new(it.name()).unwrap_or_default())).collect()
+});
+
+static REASONS: Names = LazyLock::new(|| {
+    CloseReason::ALL.iter().map(|it| (*it as u32, CString::new(it.name()).unwrap_or_default())).collect()
+});
+
+fn name(names: &'static Names, code: u32) -> *const c_char {
+    names.get(&code).map_or(c"Unknown", CString::as_c_str).as_ptr()
 }
 
 /// Returns the name of an outcome, a static string as in docs/protocol.md: `BadCredentials`.
 #[unsafe(no_mangle)]
 pub extern "C" fn throng_outcome_text(code: u32) -> *const c_char {
-    names!(code, Outcome: Ok BadCredentials AlreadyOnline NoCharacter TryAgainLater IdTaken IdInvalid
-        IdTooLong PasswordInvalid PasswordTooLong NameTaken NameInvalid NameTooLong CharacterExists
-        ClaimLost InternalError NoSuchChannel NotAMember TooManyChannels NoSuchUser NotTheOwner
-        NoPosition Kicked TextInvalid NameReserved NoTime)
+    name(&OUTCOMES, code)
 }
 
 /// Returns the name of the reason of an end, a static string as in docs/protocol.md: `PlaceLost`.
 #[unsafe(no_mangle)]
 pub extern "C" fn throng_reason_text(code: u32) -> *const c_char {
-    names!(code, CloseReason: Goodbye ServerFull VersionMismatch HandshakeTimeout HandshakeFailed
-        FirstPacketTimeout IdleTimeout FrameTooLong UnexpectedFrame SealBroken MalformedPacket
-        PacketNotAllowed TicketInvalid TicketExpired TicketUsed AlreadyRegistered AlreadyOnline
-        LoggedInElsewhere TooSlow ServerShutdown HandedOver WrongPeer InternalError LoginTimeout
-        TooFast TooManyConnections PlaceLost ResumedElsewhere ConnectFailed PeerClosed ConnectionLost)
+    name(&REASONS, code)
 }
 
 /// Makes a client and its thread. It connects to nothing before it is asked to. Free it with
@@ -672,13 +388,7 @@ pub unsafe extern "C" fn throng_say(
     text_length: usize,
     stamp: *mut u64,
 ) -> ThrongStatus {
-    let audience = match scope {
-        0 => Audience::World,
-        1 => Audience::Channel(target),
-        2 => Audience::Nearby,
-        3 => Audience::Whisper(target),
-        _ => return ThrongStatus::InvalidArgument,
-    };
+    let Some(audience) = audience(scope, target) else { return ThrongStatus::InvalidArgument };
     let mut given = 0;
     // SAFETY: as the caller vouches for.
     let status = unsafe {
@@ -931,4 +641,61 @@ pub unsafe extern "C" fn throng_user_name(
         ThrongStatus::Ok
     });
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn every_outcome_and_reason_has_its_name() {
+        // SAFETY: the functions return static strings.
+        let text = |text: *const c_char| unsafe { CStr::from_ptr(text) }.to_str().unwrap();
+        for outcome in Outcome::ALL {
+            assert_eq!(text(throng_outcome_text(*outcome as u32)), outcome.name());
+        }
+        for reason in CloseReason::ALL {
+            assert_eq!(text(throng_reason_text(*reason as u32)), reason.name());
+        }
+        assert_eq!(text(throng_outcome_text(u32::MAX)), "Unknown");
+    }
+
+    #[test]
+    fn null_and_nonsense_are_refused() {
+        let (none, mut event) = (std::ptr::null_mut(), ThrongEvent::new(event::ThrongEventKind::Other));
+        // SAFETY: null is allowed, and the rest is valid.
+        unsafe {
+            assert_eq!(
+                throng_client_new(std::ptr::null(), std::ptr::null_mut()),
+                ThrongStatus::InvalidArgument
+            );
+            assert_eq!(throng_log_out(none), ThrongStatus::InvalidArgument);
+            assert_eq!(throng_poll(none, &raw mut event), -1);
+            assert_eq!(throng_client_state(none), ThrongState::Out);
+            assert_eq!(throng_users(none, 0, std::ptr::null_mut(), 0), 0);
+            throng_client_free(none);
+
+            let key = "00".repeat(32);
+            let settings = ThrongSettings {
+                size: size_of::<ThrongSettings>(),
+                server: ThrongText::of("127.0.0.1:1"),
+                server_key: ThrongText::of(&key),
+                log_in_again: 1,
+            };
+            let mut client = none;
+            assert_eq!(throng_client_new(&raw const settings, &raw mut client), ThrongStatus::Ok);
+            assert_eq!(throng_channel_join(client, std::ptr::null(), 3), ThrongStatus::InvalidArgument);
+            let latin = b"\xe9";
+            let text = latin.as_ptr().cast();
+            assert_eq!(throng_channel_join(client, text, 1), ThrongStatus::InvalidArgument);
+            let stamp = std::ptr::null_mut();
+            assert_eq!(throng_say(client, 9, 0, c"hi".as_ptr(), 2, stamp), ThrongStatus::InvalidArgument);
+            assert_eq!(throng_say(client, 0, 0, c"hi".as_ptr(), 2, stamp), ThrongStatus::NotInTheChat);
+            event.size = 8;
+            assert_eq!(throng_poll(client, &raw mut event), -1);
+            throng_client_free(client);
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 fn the_header_is_that_of_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
-    let bindings = cbindgen::Builder::new().with_config(config).with_src(root.join("src/lib.rs")).generate();
+    let [lib, event] = ["src/lib.rs", "src/event.rs"].map(|path| root.join(path));
+    let bindings = cbindgen::Builder::new().with_config(config).with_src(lib).with_src(event).generate();
     let mut wanted = Vec::new();
     bindings.unwrap().write(&mut wanted);
     let path = root.join("include/throng.h");

@@ -106,8 +106,8 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
 }
 
 /// Ends the program on SIGTERM, SIGHUP and SIGINT: in order if its loop goes on, and else at once.
-/// A terminal that is gone keeps crossterm reading for ever. The thread does not keep the driver: it
-/// leaves the chat as it is dropped.
+/// A terminal that is gone keeps crossterm reading for ever. The thread does not keep the driver,
+/// which leaves the chat as it is dropped.
 fn end_on_signals(is_stopped: Arc<AtomicBool>, driver: Weak<Driver>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
