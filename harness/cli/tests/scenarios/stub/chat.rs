@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
+use throng_core::config::Rate;
 use throng_core::net::{PeerKind, Sessions};
 use throng_core::wire::packets::{
     ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes, TooFast, User,
@@ -29,30 +30,9 @@ fn message(
     ChatMessage { scope, target, sequence, sender, stamp: 0, times, text }
 }
 
-/// Bounds the uncounted texts in a slot of time: a fair server keeps a flood from filling the
-/// buffers of its other clients.
-#[derive(Default)]
-pub(super) struct FloodGate {
-    slot: u128,
-    bytes: usize,
-}
-
-impl FloodGate {
-    const SLOT: Duration = Duration::from_millis(100);
-    const BYTES_PER_SLOT: usize = 256 * 1024;
-    /// The rest of a message.
-    const OVERHEAD: usize = 64;
-
-    /// True if a text may be passed on, `since` the stub's start.
-    fn admits(&mut self, since: Duration, text: &str) -> bool {
-        let slot = since.as_millis() / Self::SLOT.as_millis();
-        if slot != self.slot {
-            *self = Self { slot, bytes: 0 };
-        }
-        self.bytes += text.len() + Self::OVERHEAD;
-        self.bytes <= Self::BYTES_PER_SLOT
-    }
-}
+/// Rate of texts without a number: a fair server keeps a flood from filling the buffers of its
+/// other clients.
+const UNCOUNTED: Rate = Rate::new(250, Duration::from_millis(100));
 
 impl StubApp {
     pub(super) fn chat(&mut self, sessions: &mut Sessions, id: SessionId, request: ChatRequest) {
@@ -66,8 +46,11 @@ impl StubApp {
         if index.is_some_and(|index| (script.refuses_message)(index)) {
             return sessions.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
         }
-        if index.is_none() && !self.gate.admits(self.began.elapsed(), &text) {
-            return sessions.send(id, &TooFast { packet: ChatRequest::NUMBER, stamp, wait_ms: 100 }.into());
+        if index.is_none()
+            && let Err(wait) = self.uncounted.take(UNCOUNTED, Instant::now())
+        {
+            let wait_ms = wait.as_millis() as u32 + 1;
+            return sessions.send(id, &TooFast { packet: ChatRequest::NUMBER, stamp, wait_ms }.into());
         }
         let leaks = index.is_some_and(|index| (script.leaks_to_former)(index));
         let (sequence, recipients) =

@@ -20,6 +20,7 @@ use rooms::Rooms;
 pub(crate) use script::{Fault, Script, Walker};
 use tempfile::TempDir;
 use throng_core::SessionId;
+use throng_core::bucket::Bucket;
 use throng_core::clock::unix_ms;
 use throng_core::crypto::{ClusterKey, Credentials, StaticKey, Ticket};
 use throng_core::limits::CLIENT_BODY_MAX;
@@ -102,7 +103,7 @@ impl Stub {
             outside: Vec::new(),
             logins: HashMap::new(),
             began: Instant::now(),
-            gate: chat::FloodGate::default(),
+            uncounted: Bucket::default(),
             rooms: Rooms::default(),
             version: 0,
             later: script.later,
@@ -194,7 +195,8 @@ struct StubApp {
     /// Login sessions by the name of their character.
     logins: HashMap<String, SessionId>,
     began: Instant,
-    gate: chat::FloodGate,
+    /// The use of the rate of uncounted texts.
+    uncounted: Bucket,
     rooms: Rooms,
     /// The version of the user list.
     version: u64,
