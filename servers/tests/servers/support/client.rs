@@ -177,10 +177,18 @@ impl Client {
         }
     }
 
-    /// Sends a packet and returns the next one, which must be its answer.
+    /// Sends a packet and returns its answer. Only a room's list notices may come before it: they have
+    /// a clock of their own.
     pub(crate) fn ask<P: Body + TryFrom<Packet, Error = Packet>>(&mut self, packet: impl Into<Packet>) -> P {
         self.send(packet);
-        self.expect()
+        loop {
+            let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
+            match P::try_from(packet) {
+                Ok(answer) => return answer,
+                Err(Packet::UsersChanged(_)) => {}
+                Err(other) => panic!("wanted {}, came {other:?}", P::NAME),
+            }
+        }
     }
 
     /// Skips all packets and returns the end of the session.
