@@ -6,10 +6,8 @@
 use std::cell::Cell;
 use std::fmt::Write;
 use std::marker::PhantomData;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-
-use parking_lot::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::wire::CloseReason;
 use crate::wire::packets::{Outcome, Role};
@@ -351,11 +349,16 @@ struct Watched {
     depth: Weak<dyn Depth>,
 }
 
+/// The standard library's lock: parking_lot is none of the crates that a client needs.
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+
+fn watched() -> MutexGuard<'static, Vec<Watched>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Lists a queue among the metrics, under the name of its thread, for as long as the queue exists.
 pub fn watch(queue: Queue, thread: String, depth: Weak<dyn Depth>) {
-    let mut watched = WATCHED.lock();
+    let mut watched = watched();
     watched.retain(|known| known.depth.strong_count() > 0);
     watched.push(Watched { queue, thread, depth });
 }
@@ -563,7 +566,7 @@ pub fn render() -> String {
         let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", docs.trim());
         metric.render(name, "", &mut out);
     }
-    let watched = WATCHED.lock();
+    let watched = watched();
     for (queue, name, doc) in Queue::ALL {
         let _ = writeln!(out, "# HELP {name} {doc}\n# TYPE {name} gauge");
         for Watched { thread, depth, .. } in watched.iter().filter(|watched| watched.queue == queue) {

@@ -6,10 +6,9 @@ mod files;
 use std::fmt;
 use std::io;
 
-use hkdf::Hkdf;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use sha2::Sha256;
+use ring::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
 use super::x25519;
@@ -41,8 +40,10 @@ impl ClusterKey {
     /// share a key, so a leak of one derived key does not affect another purpose.
     pub fn derive(&self, purpose: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(salt), &*self.0)
-            .expand(purpose, &mut *key)
+        Salt::new(HKDF_SHA256, salt)
+            .extract(&*self.0)
+            .expand(&[purpose], HKDF_SHA256)
+            .and_then(|derived| derived.fill(&mut *key))
             .expect("32 bytes are below HKDF's limit");
         key
     }

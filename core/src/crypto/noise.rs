@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 use snow::Error;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
@@ -35,7 +35,7 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        (*choice == HashChoice::SHA256).then(|| Box::new(Sha(Sha256::new())) as _)
+        (*choice == HashChoice::SHA256).then(|| Box::new(Sha(Context::new(&SHA256))) as _)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn NoiseCipher>> {
@@ -103,7 +103,7 @@ impl Dh for Pair {
     }
 }
 
-struct Sha(Sha256);
+struct Sha(Context);
 
 impl Hash for Sha {
     fn name(&self) -> &'static str {
@@ -119,7 +119,7 @@ impl Hash for Sha {
     }
 
     fn reset(&mut self) {
-        self.0.reset();
+        self.0 = Context::new(&SHA256);
     }
 
     fn input(&mut self, data: &[u8]) {
@@ -127,7 +127,8 @@ impl Hash for Sha {
     }
 
     fn result(&mut self, out: &mut [u8]) {
-        out[..32].copy_from_slice(&self.0.finalize_reset());
+        let context = std::mem::replace(&mut self.0, Context::new(&SHA256));
+        out[..32].copy_from_slice(context.finish().as_ref());
     }
 }
 
