@@ -22,7 +22,7 @@ use throng_core::wire::{CloseReason, Packet, Text, TooLong};
 
 use crate::backoff;
 use crate::event::{Audience, CommandError, Event, LoginStep, Stamp};
-use crate::line::Line;
+use crate::line::{Line, PATIENCE};
 use crate::place::Place;
 use crate::requests::Requests;
 use crate::roster::Roster;
@@ -179,7 +179,7 @@ impl Client {
     /// Returns true if the effect of a request is not known yet: a message has not come back, a
     /// page or an answer is missing.
     pub fn is_waiting(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.requests.len() > 0)
+        self.place.as_ref().is_some_and(|place| place.requests.is_waiting())
     }
 
     /// Returns the user list of a room: of a channel, or of the world with 0.
@@ -347,21 +347,30 @@ impl Client {
 
     /// Sends a request, or keeps it for the next connection.
     fn send(&mut self, request: Packet, now: Instant) {
-        let token = self.micros(now) | OWN_PING;
         let Some(place) = &mut self.place else { return };
         match &mut self.chat {
             Some(ChatLine { conn, phase: Phase::In }) => {
                 conn.line.send(&request, now);
                 place.requests.sent(&request);
-                // Messages that are never seen again would wait forever.
+                if matches!(request, Packet::ChatRequest(_)) {
+                    place.settle_at.get_or_insert(now + PATIENCE);
+                }
                 if place.requests.len().is_multiple_of(Requests::PING_AT) {
-                    let ping = PingRequest { token }.into();
-                    conn.line.send(&ping, now);
-                    place.requests.sent(&ping);
+                    self.settle(now);
                 }
             }
             _ => place.requests.keep(request),
         }
+    }
+
+    /// Asks for an answer that settles the messages before it. Those that were missed, or whose
+    /// channel the client has left, would otherwise wait forever.
+    fn settle(&mut self, now: Instant) {
+        if let Some(place) = &mut self.place {
+            place.settle_at = None;
+        }
+        let token = self.micros(now) | OWN_PING;
+        self.send(PingRequest { token }.into(), now);
     }
 
     /// Requests the list of a room from its start.
@@ -509,6 +518,7 @@ impl Client {
         let lost_at = self.away.and_then(|away| self.lost_at(away));
         let rooms = self.place.iter().flat_map(|place| place.rooms.values());
         let lists = rooms.filter_map(|room| room.start_over_at);
+        let lists = lists.chain(self.place.as_ref().and_then(|place| place.settle_at));
         let lists = lists.filter(|_| self.away.is_none());
         attempts.chain(lists).chain([line, asking, login, lost_at].into_iter().flatten()).min()
     }
@@ -546,6 +556,12 @@ impl Client {
             self.try_to_log_in_again(now);
         }
         if self.away.is_none() {
+            if let Some(place) = &mut self.place
+                && place.settle_at.take_if(|at| *at <= now).is_some()
+                && place.requests.has_message()
+            {
+                self.settle(now);
+            }
             let rooms = self.place.iter().flat_map(|place| &place.rooms);
             let due = rooms.filter(|(_, room)| room.start_over_at.is_some_and(|at| at <= now));
             let due: Vec<u32> = due.map(|(number, _)| *number).collect();

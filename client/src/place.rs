@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use throng_core::limits::CHANNELS_PER_USER_MAX;
 use throng_core::wire::packets::{
-    ChannelAnswer, ChatGap, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest, ResumeTokenBytes,
-    Scope, User,
+    ChannelAnswer, ChatGap, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest,
+    ResumeTokenBytes, Scope, User,
 };
 use throng_core::wire::{List, Text};
 
@@ -48,6 +48,8 @@ pub(crate) struct Place {
     pub(crate) user: User,
     pub(crate) head_count: u32,
     pub(crate) requests: Requests,
+    /// Time at which messages that still wait are settled.
+    pub(crate) settle_at: Option<Instant>,
     /// By channel; 0 is the world.
     pub(crate) rooms: BTreeMap<u32, Room>,
     /// Time for which the server keeps the place; zero if it does not.
@@ -56,6 +58,9 @@ pub(crate) struct Place {
     /// The latest one, in the game's own units.
     pub(crate) position: Option<(i32, i32)>,
     token: ResumeTokenBytes,
+    /// Messages to users nearby that the server has handled, and whose copies were lost with the
+    /// line: no history has them. Refused, if a refusal is among the answers that follow a resume.
+    pub(crate) unseen: Vec<ChatRequest>,
     /// Answers received.
     answers: u32,
     /// Number of the latest whisper.
@@ -69,11 +74,13 @@ impl Place {
             user: answer.user,
             head_count: answer.head_count,
             requests: Requests::default(),
+            settle_at: None,
             rooms: BTreeMap::from([(0, Room::new(Text::default()))]),
             resume_window: if answer.token.is_empty() { Duration::ZERO } else { window },
             heartbeat: Duration::from_millis(answer.heartbeat_ms.into()),
             position: None,
             token: answer.token,
+            unseen: Vec::new(),
             answers: 0,
             whispers: 0,
         }

@@ -33,6 +33,16 @@ impl Requests {
         self.waiting.len()
     }
 
+    /// Returns true if an answer or an effect is awaited. A position has none.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.iter().any(|(_, request)| !matches!(request, Packet::PositionUpdate(_)))
+    }
+
+    /// Returns true if the copy of a message is awaited.
+    pub(crate) fn has_message(&self) -> bool {
+        self.waiting.iter().any(|(_, request)| matches!(request, Packet::ChatRequest(_)))
+    }
+
     /// Counts a request that is sent.
     pub(crate) fn sent(&mut self, request: &Packet) {
         self.sent = self.sent.wrapping_add(1);
@@ -178,8 +188,11 @@ mod tests {
         for request in [at(1), world(1), at(2), ping(7), world(2)] {
             requests.sent(&request);
         }
+        assert!(requests.is_waiting());
         requests.saw_pong(7);
         assert_eq!(requests.len(), 2);
         assert_eq!(requests.settle(3).unwrap().handled, [at(2)]);
+        requests.sent(&at(3));
+        assert!(!requests.is_waiting(), "a position is not answered");
     }
 }

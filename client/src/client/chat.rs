@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::wire::packets::{
-    ChannelAnswer, ChatMessage, EnterAnswer, History, Outcome, PongAnswer, PositionUpdate, ResumeAnswer,
-    RoomResumed, Scope, TooFast, UserList, UserListRequest, UsersChanged,
+    ChannelAnswer, ChatMessage, ChatRequest, EnterAnswer, History, Outcome, PongAnswer, PositionUpdate,
+    ResumeAnswer, RoomResumed, Scope, TooFast, UserList, UserListRequest, UsersChanged,
 };
 use throng_core::wire::{Body, CloseReason, Packet};
 
@@ -126,10 +126,9 @@ impl Client {
         self.away = None;
         let Some(mut place) = self.place.take() else { return };
         self.tell(Event::Left { reason, returns });
-        for request in place.requests.take_all() {
-            if let Packet::ChatRequest(request) = request {
-                self.tell(Event::MessageUncertain { stamp: Stamp(request.stamp) });
-            }
+        let waiting = place.requests.take_all().into_iter().filter_map(|it| ChatRequest::try_from(it).ok());
+        for request in place.unseen.into_iter().chain(waiting) {
+            self.tell(Event::MessageUncertain { stamp: Stamp(request.stamp) });
         }
     }
 
@@ -185,12 +184,17 @@ impl Client {
     fn resumed(&mut self, answer: &ResumeAnswer, now: Instant) {
         let (Some(place), Some(away)) = (&mut self.place, self.away) else { return };
         let Some(settled) = place.resume(answer) else { return self.leave(CloseReason::PlaceLost, now) };
+        let (nearby, handled): (Vec<_>, Vec<_>) = settled
+            .handled
+            .into_iter()
+            .partition(|it| matches!(it, Packet::ChatRequest(it) if it.scope == Scope::Nearby));
         // Pages and notices that were on their way are lost.
         for room in place.rooms.values_mut() {
             (room.is_stale, room.start_over_at) = (true, None);
         }
         let is_listed = place.rooms.get(&0).is_some_and(|world| world.roster.is_complete());
         let position = place.position;
+        place.unseen.extend(nearby.into_iter().filter_map(|it| ChatRequest::try_from(it).ok()));
         self.away = None;
         self.open();
         self.tell(Event::Resumed { after: now.saturating_duration_since(away.since) });
@@ -199,7 +203,7 @@ impl Client {
         let is_void = |request: &Packet| {
             matches!(request, Packet::UserListRequest(_) | Packet::PingRequest(_) | Packet::PositionUpdate(_))
         };
-        let pages = settled.handled.into_iter().filter(is_page);
+        let pages = handled.into_iter().filter(is_page);
         let again = settled.again.into_iter().filter(|request| !is_void(request));
         for request in pages.chain(again).collect::<Vec<_>>() {
             self.send(request, now);
@@ -225,6 +229,7 @@ impl Client {
             }
             Packet::ChatRefused(refused) => {
                 place.requests.take(|it| matches!(it, Packet::ChatRequest(it) if it.stamp == refused.stamp));
+                place.unseen.retain(|it| it.stamp != refused.stamp);
                 let (stamp, outcome) = (Stamp(refused.stamp), Some(refused.outcome));
                 self.tell(Event::MessageRefused { stamp, outcome, wait: Duration::ZERO });
             }
@@ -302,7 +307,7 @@ impl Client {
     fn too_fast(&mut self, it: &TooFast, now: Instant) {
         let Some(place) = &mut self.place else { return };
         let wait = Duration::from_millis(it.wait_ms.into());
-        if it.packet == throng_core::wire::packets::ChatRequest::NUMBER {
+        if it.packet == ChatRequest::NUMBER {
             place
                 .requests
                 .take(|request| matches!(request, Packet::ChatRequest(request) if request.stamp == it.stamp));
@@ -384,6 +389,9 @@ impl Client {
 
     fn room_resumed(&mut self, resumed: &RoomResumed, now: Instant) {
         let number = resumed.channel;
+        if number == 0 {
+            self.tell_unseen();
+        }
         let found = self.place.as_mut().and_then(|place| place.rooms.get_mut(&number));
         let Some(room) = found else { return };
         // World's changes come as a notice. A channel of which the client did not know has just got
@@ -393,6 +401,17 @@ impl Client {
         }
         if !room.roster.is_complete() || room.roster.version() != resumed.version {
             self.request_list(number, now);
+        }
+    }
+
+    /// Tells of messages to users nearby that were delivered: no refusal was among the answers.
+    fn tell_unseen(&mut self) {
+        let Some(place) = &mut self.place else { return };
+        let sender = place.user.clone();
+        for request in std::mem::take(&mut place.unseen) {
+            let (sender, own) = (sender.clone(), Some(Stamp(request.stamp)));
+            let (audience, text) = (Audience::Nearby, request.text);
+            self.tell(Event::Message(Message { audience, sequence: 0, sender, own, text }));
         }
     }
 
