@@ -24,6 +24,10 @@ pub mod role;
 pub mod rules;
 
 #[cfg(test)]
+mod client_simulation_tests;
+#[cfg(test)]
+mod dice;
+#[cfg(test)]
 mod role_fixture;
 #[cfg(test)]
 mod simulation_tests;

@@ -9,9 +9,9 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{List, Packet, Text};
 
-use super::dice::Dice;
 use super::lines::{Line, Memory};
 use super::truth::View;
+use crate::dice::Dice;
 
 /// Ids of the accounts, whose numbers begin with 1. Players share the first ones.
 pub(super) const ACCOUNTS: [&str; 5] = ["one", "two", "three", "evil", "probe"];

@@ -25,7 +25,6 @@
 //! | `THRONG_SIM_THREADS` | 1 | threads that run seeds |
 //! | `THRONG_SIM_TRACE` | | shows all events; for one seed |
 
-mod dice;
 mod faults;
 mod invariants;
 mod lines;

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use throng_core::limits::DB_HUNG_MAX;
 use throng_core::wire::packets::{Character, Claim, Outcome};
 
-use super::dice::Dice;
 use super::faults::{Counts, Kind};
 use super::tables::Tables;
 use crate::dbagent::db_clock::DbClock;
@@ -24,6 +23,7 @@ use crate::dbagent::procedures::{
 };
 use crate::dbagent::request::{Answer, Job, Reply, Request};
 use crate::dbagent::role::{Executor, Tag};
+use crate::dice::Dice;
 use crate::rules;
 
 /// DB threads of an agent.

@@ -26,7 +26,6 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::dice::Dice;
 use super::faults::{Counts, Kind};
 use super::lines::Line;
 use super::members::{
@@ -38,6 +37,7 @@ use super::truth::{Cause, Truth};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::dbagent::procedures::{NewAccount, NewCharacter, Procedures as _, agent_number};
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings};
+use crate::dice::Dice;
 use crate::login::{LoginRole, LoginSettings};
 use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, links_with, now_ms, reset_clock, resume_tokens};
 use crate::rules::Reserved;

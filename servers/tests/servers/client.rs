@@ -8,7 +8,7 @@ use throng_client::{
 
 use throng_harness_report::Verdict;
 
-use crate::resume::run;
+use crate::resume::run_crowd;
 use crate::support::{Home, PATIENCE, Proxy, Server, ServerAddr, spare_port, wait_until};
 
 const PASSWORD: &str = "a long password";
@@ -256,16 +256,24 @@ fn refusals_and_unreachable_servers_are_told() {
     }
 }
 
-/// Library clients, all in this process, beside a crowd of the load harness in one room.
+/// Returns a number of the environment, for `scripts/measure/client`.
+fn number(name: &str, default: u32) -> u32 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+/// Library clients, all in this process, beside a crowd of the load harness in one room. All of the
+/// former are cut at once, again and again, and a fifth of the latter each second. `THRONG_CLIENTS`,
+/// `THRONG_CROWD` and `THRONG_SECONDS` change the size.
 #[test]
 fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
-    const MEMBERS: u32 = 50;
+    let (clients, crowd) = (number("THRONG_CLIENTS", 50), number("THRONG_CROWD", 100));
+    let seconds = number("THRONG_SECONDS", 4);
     let home = Home::new();
     let cheap = ["dbagent.argon2_memory=8KiB", "dbagent.argon2_iterations=1"];
     let (server, proxy) = up_behind_a_proxy(&home, &cheap);
-    let seeded = home.run(&format!("db seed --count {MEMBERS}"), &cheap);
+    let seeded = home.run(&format!("db seed --count {clients}"), &cheap);
     assert_eq!(seeded.0, Some(0), "{}", seeded.1);
-    let mut members: Vec<Member> = (1..=MEMBERS)
+    let mut members: Vec<Member> = (1..=clients)
         .map(|number| Member {
             password: "seed-password",
             ..Member::of(server.login(), &format!("seed-{number:06}"))
@@ -276,7 +284,7 @@ fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
     }
     let mut cuts = 0;
     std::thread::scope(|scope| {
-        let crowd = scope.spawn(|| run(&home, "--duration 4s --cut 20%/s"));
+        let crowd = scope.spawn(|| run_crowd(&home, crowd, &format!("--duration {seconds}s --cut 20%/s")));
         let mut heard = 0;
         while !crowd.is_finished() {
             let event = members[0].driver.wait_event(Duration::from_millis(50));
@@ -293,6 +301,7 @@ fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
     assert!(cuts >= 3, "{cuts} cuts");
 
     members[0].say(Audience::World, "the end");
+    let (mut heard, mut resumed) = (0, 0);
     for member in &mut members {
         member.hear("the end");
         let is_wrong = |event: &&Event| matches!(event, Event::Missed { .. } | Event::Left { .. });
@@ -303,11 +312,17 @@ fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
         });
         let sequences: Vec<u64> = sequences.collect();
         assert!(sequences.len() >= 100 && sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        heard += sequences.len();
+        resumed += member.events.iter().filter(|event| matches!(event, Event::Resumed { .. })).count();
         wait_until("the list is exact", || {
             member.driver.command(|client, _| {
                 let list = client.roster(0).expect("it is in the chat");
-                list.is_complete() && list.len() == MEMBERS as usize
+                list.is_complete() && list.len() == clients as usize
             })
         });
     }
+    println!(
+        "{clients} clients and {crowd} of the harness in one room: {cuts} cuts of all, {resumed} resumed; \
+         {heard} messages, each once and in order; lists exact"
+    );
 }

@@ -13,7 +13,14 @@ use crate::support::Home;
 
 /// Runs a broadcast of 100 clients that are cut, against `home`.
 pub(crate) fn run(home: &Home, flags: &str) -> Report {
-    let line = "throng-harness broadcast --plain --clients 100 --interval 5ms --seed 1 --resume --data";
+    run_crowd(home, 100, flags)
+}
+
+/// As [`run`], with so many clients.
+pub(crate) fn run_crowd(home: &Home, clients: u32, flags: &str) -> Report {
+    let line = format!(
+        "throng-harness broadcast --plain --clients {clients} --interval 5ms --seed 1 --resume --data"
+    );
     let words = line.split_whitespace().map(Into::into).chain([home.path().into_os_string()]);
     let args = words.chain(flags.split_whitespace().map(Into::into)).collect();
     let job = throng_harness::args::parse(args).unwrap().task.into_job().unwrap();
