@@ -11,6 +11,8 @@
 mod admin;
 #[cfg(feature = "harness")]
 mod answers;
+#[cfg(feature = "clients")]
+mod client;
 mod config;
 mod files;
 mod handshake;
@@ -21,7 +23,7 @@ mod input;
 mod names;
 #[cfg(feature = "harness")]
 mod peers;
-#[cfg(all(test, feature = "servers", feature = "harness"))]
+#[cfg(all(test, feature = "clients", feature = "servers", feature = "harness"))]
 mod replay;
 #[cfg(feature = "harness")]
 mod reports;
@@ -65,6 +67,10 @@ pub const CORE: &[Target] = &[
 /// Targets of the servers.
 #[cfg(feature = "servers")]
 pub const SERVERS: &[Target] = &[admin::ADMIN, import::IMPORT, names::NAMES, resume::RESUME];
+
+/// Targets of the players' client.
+#[cfg(feature = "clients")]
+pub const CLIENTS: &[Target] = &[client::CLIENT];
 
 /// Targets of the harness.
 #[cfg(feature = "harness")]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CORE, HARNESS, SERVERS, Target};
+use super::{CLIENTS, CORE, HARNESS, SERVERS, Target};
 
 /// Longest input that a mutation makes, in bytes; libFuzzer's own limit for small seeds.
 const LENGTH_MAX: usize = 4096;
@@ -84,7 +84,7 @@ fn findings(target: &Target) -> Vec<Vec<u8>> {
 
 /// Replays the target `name`. `THRONG_FUZZ_SEED` repeats the mutations of another run.
 fn replay(name: &str) {
-    let mut targets = CORE.iter().chain(SERVERS).chain(HARNESS);
+    let mut targets = CORE.iter().chain(SERVERS).chain(CLIENTS).chain(HARNESS);
     let target = targets.find(|target| target.name == name).expect("a target of the tables");
     let seed = std::env::var("THRONG_FUZZ_SEED").ok().map_or(1, |seed| seed.parse().expect("a number"));
     println!("THRONG_FUZZ_SEED={seed}");
@@ -112,7 +112,7 @@ macro_rules! replays {
 
         #[test]
         fn every_target_is_replayed() {
-            let names: Vec<_> = CORE.iter().chain(SERVERS).chain(HARNESS).map(|target| target.name).collect();
+            let names: Vec<_> = CORE.iter().chain(SERVERS).chain(CLIENTS).chain(HARNESS).map(|target| target.name).collect();
             assert_eq!(names, [$(stringify!($name)),*]);
         }
     };
@@ -121,5 +121,6 @@ macro_rules! replays {
 replays! {
     frames packets responder initiator session tickets config units files
     admin import names resume
+    client
     reports histograms peers answers
 }
