@@ -19,12 +19,12 @@ def check(condition, failure):
         raise Broken(failure)
 
 
-def wait_for(what, condition, patience=PATIENCE_S):
+def wait_for(what, condition, patience=PATIENCE_S, pause=0.01):
     """Waits until a condition holds, and returns its value."""
     give_up = time.monotonic() + patience
     while not (value := condition()):
         check(time.monotonic() <= give_up, f"{what}: not within {patience:g} s")
-        time.sleep(0.01)
+        time.sleep(pause)
     return value
 
 

@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
+use ratatui::layout::Rect;
 use throng_client::{Driver, Event, is_control};
 use tui_input::{Input, InputRequest};
 use zeroize::Zeroizing;
 
-use crate::command::{self, COMMANDS};
+use crate::command::{self, COMMANDS, Command};
 use crate::door::{Door, Field, Progress};
 use crate::keys::Action;
 use crate::model::{After, Model};
+use crate::users::UserPane;
+use crate::view::{self, Spot};
 
 /// Events that are taken before keys are looked at again.
 const EVENTS_PER_TURN: usize = 512;
@@ -58,8 +61,7 @@ pub(crate) struct App {
     pub(crate) form: Option<Form>,
     /// A pasted text of several lines, until Enter or another key decides about it.
     pub(crate) pasted: Option<String>,
-    /// Names of the users of the open tab that fit the screen, and how many there are.
-    pub(crate) users: (Vec<String>, usize),
+    pub(crate) users: UserPane,
     pub(crate) door: Option<Door>,
     pub(crate) is_over: bool,
 }
@@ -113,13 +115,14 @@ impl App {
         }
     }
 
-    pub(crate) fn act(&mut self, action: Action, driver: &Driver, height: u16) {
+    /// Does what a key means, on a screen of this size.
+    pub(crate) fn act(&mut self, action: Action, driver: &Driver, screen: Rect) {
         if action == Action::Quit {
             self.is_over = true;
         } else if self.form.is_some() {
             self.act_on_form(action);
         } else {
-            self.act_on_chat(action, driver, height);
+            self.act_on_chat(action, driver, screen);
         }
     }
 
@@ -149,12 +152,12 @@ impl App {
         }
     }
 
-    fn act_on_chat(&mut self, action: Action, driver: &Driver, height: u16) {
+    fn act_on_chat(&mut self, action: Action, driver: &Driver, screen: Rect) {
         if let Some(text) = self.pasted.take() {
             // Enter sends the lines one by one; any other key drops them.
             if action == Action::Enter {
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
-                    self.model.carry_out(command::Command::Say(line.into()), driver);
+                    self.model.carry_out(Command::Say(line.into()), driver);
                 }
             }
             return;
@@ -174,16 +177,37 @@ impl App {
             }
             Action::Tab(at) => self.model.show(at),
             Action::Scroll(screens) => {
-                let step = usize::from(height.saturating_sub(6).max(1));
+                let step = isize::try_from(screen.height.saturating_sub(6).max(1)).unwrap_or(1);
+                self.scroll(screens * step);
+            }
+            Action::ScrollUsers(screens) => self.users.scroll_screens(screens),
+            Action::Find if self.input.value().is_empty() && self.model.tab().found.is_none() => {
+                insert(&mut self.input, "/find ");
+            }
+            Action::Find => self.model.search(""),
+            Action::Clear => {
                 let tab = self.model.tab_mut();
-                let most = tab.lines.len().saturating_sub(1);
-                tab.scroll = match screens {
-                    1.. => (tab.scroll + step).min(most),
-                    _ => tab.scroll.saturating_sub(step),
-                };
+                (tab.found, tab.scroll) = (None, 0);
+                self.users.search("");
+            }
+            Action::Wheel(rows, at) => match view::spot(self, screen, at) {
+                Spot::Users => self.users.scroll(-rows),
+                Spot::Tab(_) | Spot::Elsewhere => self.scroll(rows),
+            },
+            Action::Click(at) => {
+                if let Spot::Tab(tab) = view::spot(self, screen, at) {
+                    self.model.show(tab);
+                }
             }
             Action::Switch | Action::Redraw | Action::Quit => {}
         }
+    }
+
+    /// Moves the lines: up is positive.
+    fn scroll(&mut self, lines: isize) {
+        let tab = self.model.tab_mut();
+        let most = tab.lines.len().saturating_sub(1);
+        tab.scroll = tab.scroll.saturating_add_signed(lines).min(most);
     }
 
     fn enter(&mut self, driver: &Driver) {
@@ -191,10 +215,14 @@ impl App {
         if self.input.value().len() > TEXT_MAX {
             return;
         }
-        self.model.tab_mut().scroll = 0;
-        match command::parse(&self.input.value_and_reset()) {
+        let command = command::parse(&self.input.value_and_reset());
+        if !matches!(command, Some(Ok(Command::Find(_) | Command::Users(_)))) {
+            self.model.tab_mut().scroll = 0;
+        }
+        match command {
             None => {}
             Some(Err(error)) => self.model.error(error.to_string()),
+            Some(Ok(Command::Users(part))) => self.users.search(&part),
             Some(Ok(command)) => {
                 self.is_over |= self.model.carry_out(command, driver) == After::Quit;
             }
@@ -220,12 +248,11 @@ impl App {
         insert(&mut self.input, &rest);
     }
 
-    pub(crate) fn look_up_users(&mut self, driver: &Driver, height: usize) {
-        let room = self.model.tab().room().unwrap_or(0);
-        self.users = driver.command(|client, _| {
-            let Some(roster) = client.roster(room) else { return (Vec::new(), 0) };
-            (roster.iter().take(height).map(|(_, name)| name.to_string()).collect(), roster.len())
-        });
+    /// Looks up the users that a screen of this size shows.
+    pub(crate) fn look_up_users(&mut self, driver: &Driver, screen: Rect) {
+        let Some(room) = self.model.tab().room() else { return };
+        let rows = view::user_rows(screen);
+        driver.command(|client, _| self.users.look_up(client.roster(room), rows));
     }
 }
 

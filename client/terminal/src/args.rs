@@ -14,6 +14,7 @@ Examples:
       says a line and leaves";
 
 /// Chats on a Throng server.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub struct Args {
@@ -44,6 +45,16 @@ pub struct Args {
     /// Read lines from stdin and print lines to stdout, without colors and cursor movements
     #[arg(long)]
     pub plain: bool,
+    /// Append all lines to this file, which only its owner can read
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Use the mouse: the wheel scrolls, a click opens a tab. The terminal's own selection then
+    /// needs Shift
+    #[arg(long)]
+    pub mouse: bool,
+    /// Configuration file [default: throng/client.toml in the configuration directory of the user]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// File with the keys of known servers [default: throng/known_servers in the configuration
     /// directory of the user]
     #[arg(long, value_name = "FILE")]

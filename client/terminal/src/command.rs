@@ -25,6 +25,10 @@ pub enum Command {
     List,
     /// Earlier messages of the tab that is open.
     History,
+    /// Search the lines of the tab that is open; without a text, go on to the next one above.
+    Find(String),
+    /// In the list beside the lines, show the users whose names have this in them.
+    Users(String),
     /// Measure the round trip.
     Ping,
     /// Show the commands.
@@ -55,6 +59,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("/list", "list the channels"),
     ("/kick NAME", "kick a user from this channel, if it is yours"),
     ("/history", "earlier messages"),
+    ("/find [TEXT]", "search the lines here, from the last one up; again: the next one"),
+    ("/users [PART]", "show only these users in the list at the right"),
     ("/ping", "measure the round trip"),
     ("/help", "this list"),
     ("/quit", "leave the chat"),
@@ -90,6 +96,8 @@ pub fn parse(line: &str) -> Option<Result<Command, CommandError>> {
         "who" | "names" => Ok(Command::Who(rest.into())),
         "list" => Ok(Command::List),
         "history" => Ok(Command::History),
+        "find" => Ok(Command::Find(rest.into())),
+        "users" => Ok(Command::Users(rest.into())),
         "ping" => Ok(Command::Ping),
         "help" => Ok(Command::Help),
         "quit" | "exit" => Ok(Command::Quit),

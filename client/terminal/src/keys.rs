@@ -1,6 +1,9 @@
 //! The keyboard: an event of the terminal becomes an action.
 
-use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use ratatui::layout::Position;
 use tui_input::InputRequest;
 
 /// Meaning of a key.
@@ -23,7 +26,17 @@ pub(crate) enum Action {
     /// Open the tab of this index.
     Tab(usize),
     /// Move the lines by so many screens: up is positive.
-    Scroll(i32),
+    Scroll(isize),
+    /// Move the list of users by so many screens: down is positive.
+    ScrollUsers(isize),
+    /// Begin a search, or go on with it.
+    Find,
+    /// End a search, and go to the newest line.
+    Clear,
+    /// Move by so many rows what is under the mouse: up is positive.
+    Wheel(isize, Position),
+    /// Open what is under the mouse.
+    Click(Position),
     /// In a form, switch between login and sign-up.
     Switch,
     /// Draw everything anew.
@@ -36,8 +49,19 @@ pub(crate) enum Action {
 pub(crate) fn action(event: Event) -> Option<Action> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => of_key(key),
+        Event::Mouse(mouse) => of_mouse(mouse),
         Event::Paste(text) => Some(Action::Paste(text)),
         Event::Resize(..) => Some(Action::Redraw),
+        _ => None,
+    }
+}
+
+fn of_mouse(MouseEvent { kind, column, row, .. }: MouseEvent) -> Option<Action> {
+    let at = Position::new(column, row);
+    match kind {
+        MouseEventKind::ScrollUp => Some(Action::Wheel(3, at)),
+        MouseEventKind::ScrollDown => Some(Action::Wheel(-3, at)),
+        MouseEventKind::Down(MouseButton::Left) => Some(Action::Click(at)),
         _ => None,
     }
 }
@@ -57,6 +81,7 @@ fn of_key(KeyEvent { code, modifiers, .. }: KeyEvent) -> Option<Action> {
             'y' => edit(InputRequest::Yank),
             'n' => Some(Action::Next),
             'p' => Some(Action::Previous),
+            'f' => Some(Action::Find),
             's' => Some(Action::Switch),
             'l' => Some(Action::Redraw),
             _ => None,
@@ -74,6 +99,10 @@ fn of_key(KeyEvent { code, modifiers, .. }: KeyEvent) -> Option<Action> {
         KeyCode::Enter => Some(Action::Enter),
         KeyCode::Tab => Some(Action::Complete),
         KeyCode::BackTab => Some(Action::Back),
+        KeyCode::PageUp if is_alt => Some(Action::ScrollUsers(-1)),
+        KeyCode::PageDown if is_alt => Some(Action::ScrollUsers(1)),
+        KeyCode::F(3) => Some(Action::Find),
+        KeyCode::Esc => Some(Action::Clear),
         KeyCode::PageUp => Some(Action::Scroll(1)),
         KeyCode::PageDown => Some(Action::Scroll(-1)),
         _ => None,

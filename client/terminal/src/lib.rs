@@ -8,6 +8,7 @@
 mod app;
 pub mod args;
 pub mod command;
+pub mod config;
 pub mod door;
 mod keys;
 pub mod model;
@@ -15,9 +16,12 @@ pub mod plain;
 pub mod screen;
 pub mod servers;
 mod text;
+pub mod transcript;
+mod users;
 mod view;
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -34,6 +38,14 @@ pub enum StartError {
         what: String,
         /// The system's error.
         source: io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The error, fit for a terminal.
+        error: String,
     },
     /// The file of the password may be read by others.
     #[error("{path} can be read by other users (mode {mode:04o}): `chmod 600` it")]

@@ -7,6 +7,7 @@ use throng_client::{Audience, Client, CommandError, Driver, Event, Message, Outc
 
 use crate::command::{COMMANDS, Command};
 use crate::text::{clock, safe};
+use crate::transcript::Transcript;
 
 /// Lines that a tab keeps. Older ones are dropped; `/history` brings back what the server has.
 pub const LINES_MAX: usize = 5_000;
@@ -85,13 +86,26 @@ pub struct Tab {
     pub mentions: usize,
     /// Lines below the end of the screen; 0 follows what is new.
     pub scroll: usize,
+    /// The text that was searched for, in lower case.
+    pub found: Option<String>,
     /// Number of the earliest message that is known; 0 for none.
     earliest: u64,
+    transcript: Transcript,
 }
 
 impl Tab {
-    fn new(subject: Subject, title: String) -> Self {
-        Self { subject, title, lines: VecDeque::new(), unread: 0, mentions: 0, scroll: 0, earliest: 0 }
+    fn new(subject: Subject, title: String, transcript: Transcript) -> Self {
+        Self {
+            subject,
+            title,
+            lines: VecDeque::new(),
+            unread: 0,
+            mentions: 0,
+            scroll: 0,
+            found: None,
+            earliest: 0,
+            transcript,
+        }
     }
 
     /// Returns the channel, or 0, of a tab that has a user list.
@@ -103,7 +117,24 @@ impl Tab {
         }
     }
 
+    /// Scrolls up to the next line that has the text which was searched for, in the message or the
+    /// sender's name. False if there is none.
+    pub fn find_earlier(&mut self, end: usize) -> bool {
+        let Some(text) = &self.found else { return false };
+        let has_text = |line: &Line| {
+            let sender = match &line.kind {
+                Kind::Message { sender, .. } => sender.as_str(),
+                Kind::Crowd { .. } | Kind::Notice | Kind::Error => "",
+            };
+            line.text.to_lowercase().contains(text) || sender.to_lowercase().contains(text)
+        };
+        let Some(at) = self.lines.range(..end).rposition(has_text) else { return false };
+        self.scroll = self.lines.len() - 1 - at;
+        true
+    }
+
     fn push(&mut self, line: Line) {
+        self.transcript.add(&self.title, &line);
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
         }
@@ -120,14 +151,16 @@ impl Tab {
 
     /// Counts users that come and leave into one line.
     fn crowd(&mut self, name: &str, is_coming: bool) {
-        if let Some(Line { kind: Kind::Crowd { came, left }, text, clock: at }) = self.lines.back_mut() {
-            *if is_coming { &mut *came } else { &mut *left } += 1;
-            (*text, *at) = (crowd_text(*came, *left), clock());
-            return;
-        }
         let (came, left) = if is_coming { (1, 0) } else { (0, 1) };
         let verb = if is_coming { "came" } else { "left" };
-        self.say(Kind::Crowd { came, left }, format!("{} {verb}", safe(name)));
+        let line =
+            Line { clock: clock(), kind: Kind::Crowd { came, left }, text: format!("{} {verb}", safe(name)) };
+        let Some(Line { kind: Kind::Crowd { came, left }, text, clock: at }) = self.lines.back_mut() else {
+            return self.push(line);
+        };
+        *if is_coming { &mut *came } else { &mut *left } += 1;
+        (*text, *at) = (crowd_text(*came, *left), clock());
+        self.transcript.add(&self.title, &line);
     }
 }
 
@@ -174,27 +207,44 @@ pub struct Model {
     pub name: String,
     /// The latest round trip.
     pub round_trip: Option<Duration>,
+    /// The latest return: its time, and the time away.
+    pub returned: Option<(Instant, Duration)>,
     /// Messages missed since the connection was last lost.
-    missed: u64,
+    pub missed: u64,
     /// Channels to make if they do not exist.
     wished: Vec<String>,
+    /// Channels that were lost with the place, to be joined again after a new login.
+    lost: Vec<String>,
+    /// Round trips that the person has asked for.
+    asked: u32,
+    /// The file of all lines.
+    pub transcript: Transcript,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self {
-            tabs: vec![Tab::new(Subject::World, "World".into())],
-            open: 0,
-            state: State::Out,
-            name: String::new(),
-            round_trip: None,
-            missed: 0,
-            wished: Vec::new(),
-        }
+        Self::new(Transcript::default())
     }
 }
 
 impl Model {
+    /// Returns a model that is not in the chat yet.
+    pub fn new(transcript: Transcript) -> Self {
+        Self {
+            tabs: vec![Tab::new(Subject::World, "World".into(), transcript.clone())],
+            open: 0,
+            state: State::Out,
+            name: String::new(),
+            round_trip: None,
+            returned: None,
+            missed: 0,
+            wished: Vec::new(),
+            lost: Vec::new(),
+            asked: 0,
+            transcript,
+        }
+    }
+
     /// Returns the tab that is open.
     pub fn tab(&self) -> &Tab {
         &self.tabs[self.open]
@@ -241,7 +291,7 @@ impl Model {
             self.tabs.remove(at);
             self.open -= usize::from(at < self.open);
         }
-        self.tabs.push(Tab::new(subject, safe(title).into_owned()));
+        self.tabs.push(Tab::new(subject, safe(title).into_owned(), self.transcript.clone()));
         self.tabs.len() - 1
     }
 
@@ -257,22 +307,23 @@ impl Model {
                 (self.name, self.state) = (user.name.to_string(), State::In);
                 let text = format!("you are in as {}, one of {head_count}", safe(&user.name));
                 self.tabs[0].say(Kind::Notice, text);
+                for name in std::mem::take(&mut self.lost) {
+                    self.join(name, driver);
+                }
             }
             Event::Away { reason } => {
                 (self.state, self.missed) = (State::Away(Instant::now()), 0);
                 self.notice(format!("the connection is lost ({}): trying to resume", reason.name()));
             }
             Event::Resumed { after } => {
-                self.state = State::In;
+                (self.state, self.returned) = (State::In, Some((Instant::now(), after)));
                 self.notice(format!("back after {:.1} s", after.as_secs_f64()));
             }
             Event::Left { reason, returns } => {
                 self.state = if returns { State::Returning } else { State::Out };
                 let end = if returns { ": logging in again" } else { "" };
                 self.notice(format!("you have left the chat ({}){end}", reason.name()));
-                // Channels are left with the chat.
-                self.tabs.retain(|tab| !matches!(tab.subject, Subject::Channel(_)));
-                self.show(self.open);
+                self.close_channels(returns);
             }
             Event::Unreachable { reason } => {
                 self.error(format!("the server cannot be reached ({})", reason.name()));
@@ -291,16 +342,9 @@ impl Model {
             }
             Event::Missed { audience, count } => {
                 self.missed += count;
-                let text = format!("{count} messages missed");
-                match audience {
-                    Audience::Channel(channel) => {
-                        if let Some(tab) = self.room(channel) {
-                            tab.say(Kind::Notice, text);
-                        }
-                    }
-                    Audience::World | Audience::Nearby | Audience::Whisper(_) => {
-                        self.tabs[0].say(Kind::Notice, text);
-                    }
+                let room = if let Audience::Channel(channel) = audience { channel } else { 0 };
+                if let Some(tab) = self.room(room) {
+                    tab.say(Kind::Notice, format!("{count} messages missed"));
                 }
             }
             Event::UserEntered { room, user } => {
@@ -344,10 +388,47 @@ impl Model {
             }
             Event::Pong { round_trip } => {
                 self.round_trip = Some(round_trip);
-                self.notice(format!("round trip {:.1} ms", round_trip.as_secs_f64() * 1e3));
+                if self.asked > 0 {
+                    self.asked -= 1;
+                    self.notice(format!("round trip {:.1} ms", round_trip.as_secs_f64() * 1e3));
+                }
             }
             _ => {}
         }
+    }
+
+    fn join(&mut self, name: String, driver: &Driver) {
+        let result = driver.command(|client, now| client.join_channel(&name, now));
+        self.wished.push(name);
+        self.report(result);
+    }
+
+    /// Searches the open tab upwards: for a text from its end, or on from where it stands.
+    pub fn search(&mut self, text: &str) {
+        let tab = self.tab_mut();
+        let mut end = tab.lines.len();
+        if text.is_empty() {
+            end -= (tab.scroll + 1).min(end);
+        } else {
+            tab.found = Some(text.to_lowercase());
+        }
+        if tab.found.is_none() {
+            return self.error("usage: /find TEXT");
+        }
+        if !tab.find_earlier(end) {
+            let earlier = if text.is_empty() { "earlier" } else { "here" };
+            self.notice(format!("nothing {earlier}: /history brings more from the server"));
+        }
+    }
+
+    /// Channels are left with the chat. Those of a client that returns are joined again.
+    fn close_channels(&mut self, returns: bool) {
+        let is_channel = |tab: &mut Tab| matches!(tab.subject, Subject::Channel(_));
+        let channels: Vec<Tab> = self.tabs.extract_if(.., is_channel).collect();
+        if returns {
+            self.lost = channels.iter().map(|tab| tab.title.trim_start_matches('#').to_owned()).collect();
+        }
+        self.show(self.open);
     }
 
     fn not_joined(&mut self, name: &str, outcome: Outcome, driver: &Driver) {
@@ -450,10 +531,8 @@ impl Model {
                 driver.command(|client, now| client.say(Audience::Whisper(user), &text, now)).map(drop)
             }
             Command::Join(name) => {
-                let name = name.trim_start_matches('#').to_owned();
-                let result = driver.command(|client, now| client.join_channel(&name, now));
-                self.wished.push(name);
-                result
+                self.join(name.trim_start_matches('#').to_owned(), driver);
+                Ok(())
             }
             Command::Leave => match (self.tab().subject.clone(), self.open) {
                 (Subject::Channel(channel), _) => {
@@ -480,7 +559,8 @@ impl Model {
                 }
             },
             Command::Move(x, y) => driver.command(|client, now| client.move_to(x, y, now)),
-            Command::Who(part) => {
+            // On a screen the list at the right shows them instead.
+            Command::Who(part) | Command::Users(part) => {
                 self.who(room.unwrap_or(0), &part, driver);
                 Ok(())
             }
@@ -494,7 +574,14 @@ impl Model {
                     Ok(())
                 }
             }
-            Command::Ping => driver.command(Client::ping),
+            Command::Ping => {
+                self.asked += 1;
+                driver.command(Client::ping)
+            }
+            Command::Find(text) => {
+                self.search(&text);
+                Ok(())
+            }
             Command::Help => {
                 for (usage, meaning) in COMMANDS {
                     self.notice(format!("{usage}: {meaning}"));
@@ -590,7 +677,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_one_line() {
-        let mut tab = Tab::new(Subject::World, "World".into());
+        let mut tab = Tab::new(Subject::World, "World".into(), Transcript::default());
         tab.crowd("Bee", true);
         assert_eq!(tab.lines[0].text, "Bee came");
         tab.crowd("Ant\u{1b}[2J", true);
@@ -618,7 +705,7 @@ mod tests {
 
     #[test]
     fn a_tab_keeps_a_bounded_number_of_lines_and_the_place_of_its_reader() {
-        let mut tab = Tab::new(Subject::World, "World".into());
+        let mut tab = Tab::new(Subject::World, "World".into(), Transcript::default());
         for number in 0..LINES_MAX + 10 {
             tab.say(Kind::Notice, number.to_string());
         }
@@ -626,5 +713,38 @@ mod tests {
         tab.scroll = 3;
         tab.say(Kind::Notice, "new");
         assert_eq!(tab.scroll, 4);
+    }
+
+    #[test]
+    fn a_search_goes_up_from_line_to_line() {
+        let mut model = Model::default();
+        for text in ["one bee", "ant", "Two BEES", "wasp"] {
+            model.notice(text);
+        }
+        model.search("bee");
+        assert_eq!(model.tab().scroll, 1);
+        model.search("");
+        assert_eq!(model.tab().scroll, 3);
+        model.search("");
+        assert_eq!((model.tab().lines.len(), model.tab().scroll), (5, 4), "it stays, and says so");
+        model.search("no such text");
+        assert!(model.tab().lines[5].text.starts_with("nothing here"));
+    }
+
+    #[test]
+    fn all_lines_are_kept_in_a_file_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut model = Model::new(Transcript::append_to(&path).unwrap());
+        for name in ["Bee", "A\u{1b}nt"] {
+            model.tabs[0].crowd(name, true);
+        }
+        model.error("too fast");
+        model.transcript.flush().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once(" [").unwrap().1).collect();
+        assert_eq!(lines, ["World] * Bee came", "World] * A\\u{1b}nt came", "World] ! too fast"]);
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

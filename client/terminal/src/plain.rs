@@ -20,6 +20,7 @@ use crate::command;
 use crate::door::{Door, Progress};
 use crate::model::{After, Kind, Line, Model, State};
 use crate::servers;
+use crate::transcript::Transcript;
 
 /// Longest wait for stdin before events are looked at.
 const STEP: Duration = Duration::from_millis(20);
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<ExitCode, StartError> {
                 return Ok(ExitCode::FAILURE);
             }
             (Progress::Open, Some(entered)) => {
-                let mut model = Model::default();
+                let mut model = Model::new(transcript(args)?);
                 model.handle(entered, &driver);
                 return chat(model, &driver, &lines_of_stdin(), &mut stdout)
                     .map_err(StartError::io("stdout"));
@@ -139,7 +140,16 @@ fn print(model: &mut Model, out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
+    if let Err(error) = model.transcript.flush() {
+        eprintln!("cannot write the log, which ends here: {error}");
+    }
     out.flush()
+}
+
+/// Returns the file of all lines, if there is to be one.
+pub(crate) fn transcript(args: &Args) -> Result<Transcript, StartError> {
+    let Some(path) = &args.log else { return Ok(Transcript::default()) };
+    Transcript::append_to(path).map_err(StartError::io(path.display().to_string()))
 }
 
 /// Returns the password of the file, or asks for it.

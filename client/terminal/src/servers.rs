@@ -11,6 +11,7 @@ use thiserror::Error;
 use throng_client::{PublicKey, Settings, parse_key};
 
 use crate::args::Args;
+use crate::config::directory;
 
 /// Reasons for which there is no server to talk to.
 #[derive(Debug, Error)]
@@ -70,7 +71,7 @@ pub fn find(args: &Args) -> Result<Settings, ServerError> {
         return of_directory(data);
     }
     let server = args.server.as_deref().ok_or(ServerError::None)?;
-    let path = args.known_servers.clone().unwrap_or_else(default_path);
+    let path = args.known_servers.clone().unwrap_or_else(|| directory().join("known_servers"));
     let mut known = Known::load(&path)?;
     let key = match (&args.key, known.keys.get(server).copied()) {
         (None, None) => return Err(ServerError::Unknown(server.into())),
@@ -102,12 +103,6 @@ fn of_directory(data: &Path) -> Result<Settings, ServerError> {
 
 fn parse(text: &str) -> Result<PublicKey, ServerError> {
     parse_key(text).ok_or_else(|| ServerError::NotAKey(text.into()))
-}
-
-fn default_path() -> PathBuf {
-    let directory = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::home_dir().unwrap_or_default().join(".config");
-    directory.unwrap_or_else(home).join("throng/known_servers")
 }
 
 /// The remembered keys: a line `HOST:PORT KEY` for each server.

@@ -1,10 +1,11 @@
 //! The screen: tabs above, lines and users in the middle, the status and the typed line below.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
-use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line as Row, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 use tui_input::Input;
@@ -21,30 +22,84 @@ const USERS_WIDTH: u16 = 18;
 const COLORS: [Color; 6] =
     [Color::Red, Color::Green, Color::Yellow, Color::Blue, Color::Magenta, Color::Cyan];
 
+/// Time for which the status line tells of a return.
+const RETURN_SHOWN: Duration = Duration::from_secs(10);
+
+/// The parts of a screen.
+struct Areas {
+    tabs: Rect,
+    lines: Rect,
+    /// Empty without users, or space for them.
+    users: Rect,
+    status: Rect,
+    input: Rect,
+}
+
+impl Areas {
+    fn of(screen: Rect, has_users: bool) -> Self {
+        let [tabs, middle, status, input] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Min(1),
+            Constraint::Length(1),
+            Constraint::Length(1),
+        ])
+        .areas(screen);
+        let width = if has_users && middle.width >= USERS_FROM { USERS_WIDTH } else { 0 };
+        let [lines, users] =
+            Layout::horizontal([Constraint::Min(1), Constraint::Length(width)]).areas(middle);
+        Self { tabs, lines, users, status, input }
+    }
+}
+
+/// Returns the rows that a screen of this size has for users.
+pub(crate) fn user_rows(screen: Rect) -> usize {
+    usize::from(Areas::of(screen, true).users.height.saturating_sub(1))
+}
+
+/// A place of the screen that a mouse can point at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// The title of a tab.
+    Tab(usize),
+    /// The list of users.
+    Users,
+    /// Anything else.
+    Elsewhere,
+}
+
+/// Returns what is at a position of the screen.
+pub(crate) fn spot(app: &App, screen: Rect, at: Position) -> Spot {
+    let areas = Areas::of(screen, app.model.tab().room().is_some());
+    if areas.users.contains(at) {
+        return Spot::Users;
+    }
+    if areas.tabs.contains(at) {
+        let mut end = areas.tabs.x;
+        for (number, tab) in app.model.tabs.iter().enumerate() {
+            end += Span::raw(title_of(number, tab)).width() as u16;
+            if at.x < end {
+                return Spot::Tab(number);
+            }
+        }
+    }
+    Spot::Elsewhere
+}
+
 /// Draws a frame.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     if let Some(form) = &app.form {
         return draw_form(frame, form);
     }
-    let [tabs, middle, status, line] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Min(1),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
-    draw_tabs(frame, tabs, app);
-    let has_users = middle.width >= USERS_FROM && app.model.tab().room().is_some();
-    let width = if has_users { USERS_WIDTH } else { 0 };
-    let [lines, users] = Layout::horizontal([Constraint::Min(1), Constraint::Length(width)]).areas(middle);
-    draw_lines(frame, lines, app.model.tab());
-    if has_users {
-        draw_users(frame, users, app);
+    let areas = Areas::of(frame.area(), app.model.tab().room().is_some());
+    draw_tabs(frame, areas.tabs, app);
+    draw_lines(frame, areas.lines, app.model.tab());
+    if !areas.users.is_empty() {
+        draw_users(frame, areas.users, app);
     }
-    draw_status(frame, status, app);
-    draw_input(frame, line, &app.input);
+    draw_status(frame, areas.status, app);
+    draw_input(frame, areas.input, &app.input);
     if let Some(text) = &app.pasted {
-        draw_question(frame, middle, text);
+        draw_question(frame, areas.lines, text);
     }
 }
 
@@ -60,15 +115,19 @@ fn name_style(name: &str) -> Style {
     if has_colors() { style.fg(COLORS[(hasher.finish() % COLORS.len() as u64) as usize]) } else { style }
 }
 
+fn title_of(at: usize, tab: &Tab) -> String {
+    let unread = match (tab.mentions, tab.unread) {
+        (0, 0) => String::new(),
+        (0, unread) => format!(" {unread}"),
+        (mentions, unread) => format!(" {unread} @{mentions}"),
+    };
+    format!(" {} {}{unread} ", at + 1, tab.title)
+}
+
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let mut spans = Vec::new();
     for (at, tab) in app.model.tabs.iter().enumerate() {
-        let unread = match (tab.mentions, tab.unread) {
-            (0, 0) => String::new(),
-            (0, unread) => format!(" {unread}"),
-            (mentions, unread) => format!(" {unread} @{mentions}"),
-        };
-        let text = format!(" {} {}{unread} ", at + 1, tab.title);
+        let text = title_of(at, tab);
         let style = if at == app.model.open {
             Style::new().reversed()
         } else if tab.mentions > 0 {
@@ -81,7 +140,25 @@ fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(Row::from(spans)), area);
 }
 
-fn row(line: &Line) -> Row<'_> {
+/// Returns the words of a text: links are underlined, and those with the text that was searched for
+/// reversed.
+fn words<'a>(text: &'a str, style: Style, found: Option<&str>) -> Vec<Span<'a>> {
+    let is_found = |text: &str| found.is_some_and(|found| text.to_lowercase().contains(found));
+    if found.is_some_and(|found| found.contains(' ')) && is_found(text) {
+        return vec![Span::styled(text, style.reversed())];
+    }
+    let is_link = |word: &str| word.starts_with("https://") || word.starts_with("http://");
+    let spans = text.split_inclusive(' ').map(|word| {
+        let mut style = style;
+        if is_link(word) {
+            style = style.underlined();
+        }
+        Span::styled(word, if is_found(word) { style.reversed() } else { style })
+    });
+    spans.collect()
+}
+
+fn row<'a>(line: &'a Line, found: Option<&str>) -> Row<'a> {
     let mut spans = vec![Span::raw(line.clock.as_str()).dim(), Span::raw(" ")];
     match &line.kind {
         Kind::Message { sender, is_mention, is_nearby, .. } => {
@@ -90,14 +167,13 @@ fn row(line: &Line) -> Row<'_> {
                 spans.push(Span::raw(" (nearby)").dim());
             }
             spans.push(Span::raw(" "));
-            let text = Span::raw(line.text.as_str());
-            spans.push(if *is_mention {
-                text.add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
-            } else {
-                text
-            });
+            let style = if *is_mention { Style::new().bold().underlined() } else { Style::new() };
+            spans.extend(words(&line.text, style, found));
         }
-        Kind::Crowd { .. } | Kind::Notice => spans.push(Span::raw(format!("* {}", line.text)).dim()),
+        Kind::Crowd { .. } | Kind::Notice => {
+            spans.push(Span::raw("* ").dim());
+            spans.extend(words(&line.text, Style::new().dim(), found));
+        }
         Kind::Error => spans.push(Span::raw(format!("! {}", line.text)).bold()),
     }
     Row::from(spans)
@@ -109,7 +185,7 @@ fn draw_lines(frame: &mut Frame<'_>, area: Rect, tab: &Tab) {
     let mut rows = Vec::new();
     let mut height = 0;
     for line in tab.lines.range(..end).rev() {
-        let row = row(line);
+        let row = row(line, tab.found.as_deref());
         height += Paragraph::new(row.clone()).wrap(Wrap { trim: false }).line_count(area.width).max(1);
         rows.push(row);
         if height >= usize::from(area.height) {
@@ -125,9 +201,13 @@ fn draw_lines(frame: &mut Frame<'_>, area: Rect, tab: &Tab) {
 }
 
 fn draw_users(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let (names, count) = &app.users;
-    let mut rows = vec![Row::from(format!("│{count} here")).dim()];
-    rows.extend(names.iter().map(|name| {
+    let users = &app.users;
+    let title = match users.part() {
+        "" => format!("│{} here", users.count),
+        part => format!("│{} of {}: {part}", users.found, users.count),
+    };
+    let mut rows = vec![Row::from(safe(&title).into_owned()).dim()];
+    rows.extend(users.names.iter().map(|name| {
         let name = safe(name).into_owned();
         let style = name_style(&name);
         Row::from(vec![Span::raw("│").dim(), Span::styled(name, style)])
@@ -140,14 +220,17 @@ fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let state = match model.state {
         State::Out => "out".into(),
         State::Returning => "logging in again".into(),
-        State::In => model
-            .round_trip
-            .map_or("online".into(), |lag| format!("online, {:.0} ms", lag.as_secs_f64() * 1e3)),
+        State::In => match (model.returned, model.round_trip) {
+            (Some((at, away)), _) if at.elapsed() < RETURN_SHOWN => back(away, model.missed),
+            (_, Some(lag)) => format!("online, {:.0} ms", lag.as_secs_f64() * 1e3),
+            _ => "online".into(),
+        },
         State::Away(since) => format!("away {} s, resuming", since.elapsed().as_secs()),
     };
-    let below = match model.tab().scroll {
-        0 => String::new(),
-        lines => format!(" | {lines} lines below: PageDown"),
+    let below = match (model.tab().scroll, &model.tab().found) {
+        (0, None) => String::new(),
+        (lines, None) => format!(" | {lines} lines below: PageDown"),
+        (lines, Some(_)) => format!(" | {lines} lines below: Ctrl+F next, Esc end"),
     };
     let length = app.input.value().len();
     let size = match length {
@@ -157,6 +240,16 @@ fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App) {
     };
     let text = format!(" {} | {state} | {}{below}{size}", safe(&model.name), model.tab().title);
     frame.render_widget(Paragraph::new(text).reversed(), area);
+}
+
+/// Returns a sentence about a return.
+fn back(away: Duration, missed: u64) -> String {
+    let seconds = away.as_secs_f64().round();
+    match missed {
+        0 => format!("away {seconds} s, nothing missed"),
+        1 => format!("away {seconds} s, 1 message missed"),
+        missed => format!("away {seconds} s, {missed} messages missed"),
+    }
 }
 
 /// Draws a line that is typed, and puts the cursor into it.
@@ -229,14 +322,18 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use ratatui::buffer::Buffer;
+    use ratatui::style::Modifier;
     use throng_client::{
-        Audience, ChatText, Driver, Event, LoginStep, Message, Name, Outcome, Settings, User, WishedChannel,
+        Audience, ChatText, CloseReason, Driver, Event, LoginStep, Message, Name, Outcome, Settings, User,
+        WishedChannel,
     };
     use tui_input::InputRequest;
 
     use super::*;
     use crate::door::Door;
     use crate::keys::Action;
+
+    const SCREEN: Rect = Rect::new(0, 0, 80, 24);
 
     fn driver() -> Driver {
         Driver::start(Settings::new("127.0.0.1:1", [0; 32])).unwrap()
@@ -283,7 +380,8 @@ mod tests {
         let controls: String = controls.filter_map(char::from_u32).collect();
         let sequences = "\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}31m\u{202e}evil\r\n";
         let (driver, mut app) = (driver(), App::default());
-        app.users = (vec![controls.clone(), sequences.into()], 2);
+        app.users.names = vec![controls.clone(), sequences.into()];
+        app.users.search(sequences);
         for text in [&*controls, sequences] {
             app.model.handle(message(sequences, text), &driver);
             app.model.handle(Event::UserEntered { room: 0, user: user(sequences) }, &driver);
@@ -306,7 +404,7 @@ mod tests {
         let (driver, mut app) = (driver(), App::default());
         let typed = "a한글 e\u{301} 👩\u{200d}👩\u{200d}👧 שלום";
         for c in typed.chars() {
-            app.act(Action::Edit(InputRequest::InsertChar(c)), &driver, 24);
+            app.act(Action::Edit(InputRequest::InsertChar(c)), &driver, SCREEN);
             // Another user speaks between all keys.
             app.model.handle(message("Ant", "hello"), &driver);
         }
@@ -316,12 +414,12 @@ mod tests {
         assert_eq!((cursor.x, cursor.y), (1 + 4 + 1 + 1 + 1 + 2 + 1 + 4, 23));
 
         for _ in 0..5 {
-            app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, 24);
+            app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, SCREEN);
         }
-        app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, 24);
+        app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, SCREEN);
         assert_eq!(app.input.value(), "a한글 e\u{301} ", "an emoji of several characters goes at once");
-        app.act(Action::Edit(InputRequest::GoToStart), &driver, 24);
-        app.act(Action::Edit(InputRequest::GoToNextChar), &driver, 24);
+        app.act(Action::Edit(InputRequest::GoToStart), &driver, SCREEN);
+        app.act(Action::Edit(InputRequest::GoToNextChar), &driver, SCREEN);
         let (_, cursor) = drawn(&app, 20, 5);
         assert_eq!((cursor.x, cursor.y), (1, 4));
         let (_, cursor) = drawn(&app, 80, 24);
@@ -355,13 +453,13 @@ mod tests {
     #[test]
     fn a_pasted_text_of_several_lines_is_asked_about() {
         let (driver, mut app) = (driver(), App::default());
-        app.act(Action::Paste("one\r\ntwo\rthree".into()), &driver, 24);
+        app.act(Action::Paste("one\r\ntwo\rthree".into()), &driver, SCREEN);
         let (buffer, _) = drawn(&app, 80, 24);
         let all: String = (0..24).map(|y| text_of(&buffer, y)).collect();
         assert!(all.contains("3 lines were pasted"), "{all}");
-        app.act(Action::Edit(InputRequest::InsertChar('x')), &driver, 24);
+        app.act(Action::Edit(InputRequest::InsertChar('x')), &driver, SCREEN);
         assert_eq!((app.pasted.as_ref(), app.input.value()), (None, ""));
-        app.act(Action::Paste("one\u{1b}[2J line\n".into()), &driver, 24);
+        app.act(Action::Paste("one\u{1b}[2J line\n".into()), &driver, SCREEN);
         assert_eq!(app.input.value(), "one[2J line");
     }
 
@@ -376,5 +474,53 @@ mod tests {
         let (buffer, cursor) = drawn(&app, 80, 24);
         assert!(text_of(&buffer, 5).contains("! this name is taken"), "{}", text_of(&buffer, 5));
         assert_eq!(cursor.y, 4);
+    }
+
+    #[test]
+    fn links_and_what_was_searched_for_are_marked() {
+        let (driver, mut app) = (driver(), App::default());
+        app.model.handle(message("Ant", "see https://example.org/a and more"), &driver);
+        app.model.search("MORE");
+        let (buffer, _) = drawn(&app, 80, 24);
+        let y = (0..24).find(|y| text_of(&buffer, *y).contains("https://")).unwrap();
+        let of = |word: &str| text_of(&buffer, y).find(word).unwrap() as u16;
+        let has = |word: &str, modifier| buffer[(of(word), y)].modifier.contains(modifier);
+        assert!(has("https://", Modifier::UNDERLINED) && !has("see", Modifier::UNDERLINED));
+        assert!(has("more", Modifier::REVERSED) && !has("and", Modifier::REVERSED));
+        app.act(Action::Clear, &driver, SCREEN);
+        let (buffer, _) = drawn(&app, 80, 24);
+        assert!(!buffer[(of("more"), y)].modifier.contains(Modifier::REVERSED));
+    }
+
+    #[test]
+    fn the_mouse_points_at_tabs_and_users() {
+        let (driver, mut app) = (driver(), App::default());
+        let joined = Event::Joined { channel: 1, name: WishedChannel::truncated("hive"), head_count: 1 };
+        app.model.handle(joined, &driver);
+        let (buffer, _) = drawn(&app, 80, 24);
+        let x = text_of(&buffer, 0).find("#hive").unwrap() as u16;
+        assert_eq!(spot(&app, SCREEN, Position::new(x, 0)), Spot::Tab(1));
+        assert_eq!(spot(&app, SCREEN, Position::new(1, 0)), Spot::Tab(0));
+        assert_eq!(spot(&app, SCREEN, Position::new(79, 0)), Spot::Elsewhere);
+        assert_eq!(spot(&app, SCREEN, Position::new(79, 5)), Spot::Users);
+        assert_eq!(spot(&app, Rect::new(0, 0, 40, 12), Position::new(39, 5)), Spot::Elsewhere);
+        app.act(Action::Click(Position::new(1, 0)), &driver, SCREEN);
+        assert_eq!(app.model.open, 0);
+        for _ in 0..30 {
+            app.model.handle(message("Ant", "hi"), &driver);
+        }
+        app.act(Action::Wheel(3, Position::new(5, 5)), &driver, SCREEN);
+        assert_eq!(app.model.tab().scroll, 3);
+    }
+
+    #[test]
+    fn the_status_line_tells_of_a_return() {
+        let (driver, mut app) = (driver(), App::default());
+        app.model.handle(Event::Entered { user: user("Bee"), head_count: 1 }, &driver);
+        app.model.handle(Event::Away { reason: CloseReason::ConnectionLost }, &driver);
+        app.model.handle(Event::Resumed { after: Duration::from_millis(1_900) }, &driver);
+        assert!(text_of(&drawn(&app, 80, 24).0, 22).contains("away 2 s, nothing missed"));
+        app.model.handle(Event::Missed { audience: Audience::World, count: 12 }, &driver);
+        assert!(text_of(&drawn(&app, 80, 24).0, 22).contains("away 2 s, 12 messages missed"));
     }
 }

@@ -1,0 +1,58 @@
+//! A file with all lines of all tabs, for those that want to keep them.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::model::{Kind, Line};
+
+/// Appends lines to a file, if there is one: `2026-11-30 20:17:05 [World] Bee: hello`.
+#[derive(Debug, Clone, Default)]
+pub struct Transcript(Option<Rc<RefCell<Lines>>>);
+
+#[derive(Debug)]
+struct Lines {
+    file: BufWriter<File>,
+    /// The first error since the last flush.
+    error: Option<io::Error>,
+}
+
+impl Transcript {
+    /// Opens a file, readable by its owner only: it has whispers in it.
+    pub fn append_to(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let lines = Lines { file: BufWriter::new(file), error: None };
+        Ok(Self(Some(Rc::new(RefCell::new(lines)))))
+    }
+
+    /// Adds a line of the tab with this title. Its texts have no control characters.
+    pub(crate) fn add(&self, title: &str, line: &Line) {
+        let Some(lines) = &self.0 else { return };
+        let at = jiff::Zoned::now().strftime("%F %T").to_string();
+        let (begin, text) = (format!("{at} [{title}] "), &line.text);
+        let mut lines = lines.borrow_mut();
+        let result = match &line.kind {
+            Kind::Message { sender, is_nearby, .. } => {
+                let nearby = if *is_nearby { " (nearby)" } else { "" };
+                writeln!(lines.file, "{begin}{sender}{nearby}: {text}")
+            }
+            Kind::Crowd { .. } | Kind::Notice => writeln!(lines.file, "{begin}* {text}"),
+            Kind::Error => writeln!(lines.file, "{begin}! {text}"),
+        };
+        if let Err(error) = result {
+            lines.error.get_or_insert(error);
+        }
+    }
+
+    /// Writes what was added to the file. After an error nothing more is added.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let Some(lines) = &self.0 else { return Ok(()) };
+        let mut lines = lines.borrow_mut();
+        let result = lines.error.take().map_or(Ok(()), Err).and_then(|()| lines.file.flush());
+        drop(lines);
+        result.inspect_err(|_| self.0 = None)
+    }
+}
