@@ -1,0 +1,9 @@
+//! Names the version of the C interface in the shared library: programs that were linked with one
+//! version do not start with another.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libthrong.so.0");
+    }
+}
