@@ -1,9 +1,9 @@
 //! A player's client against a server that has the right keys and says anything. The input is a
 //! program: packets, room frames, raw bytes, times, lost connections, commands.
 //!
-//! Whatever the server says, messages of a room come by ascending number, a message is given up once,
-//! the changes of a user list add up to the list, and what the client keeps is bounded. A client is
-//! not called again at once, and writes nothing but intact frames with valid packets.
+//! Whatever the server says, messages of a room come by ascending number, a message is given up
+//! once, the changes of a user list add up to the list, and what the client keeps is bounded. A
+//! client is not called again at once, and writes nothing but intact frames with valid packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -17,10 +17,11 @@ use crate::args::Args;
 /// use throng_client_terminal::args::Args;
 /// use throng_client_terminal::config::Config;
 ///
-/// let config = Config::parse("server = 'chat.example.org:9000'\nuser = 'bee'\nmouse = true").unwrap();
+/// let file = "server = 'chat.example.org:9000'\nuser = 'bee'\nmouse = true";
+/// let config = Config::parse(file).unwrap();
 /// let args = config.complete(Args::parse_from(["throng-client", "--user", "ant"]));
-/// assert_eq!((args.server.as_deref(), args.user.as_deref()), (Some("chat.example.org:9000"), Some("ant")));
-/// assert!(args.mouse);
+/// assert_eq!(args.server.as_deref(), Some("chat.example.org:9000"));
+/// assert!(args.user.as_deref() == Some("ant") && args.mouse);
 /// ```
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -81,8 +81,8 @@ start_pinned_servers() {
     taskset -acp "$SERVER_CORE" "$SERVERS_PID" >/dev/null
 }
 
-# sides NUMBER: the two builds of a comparison, in the order of this turn. The second of a turn finds
-# a warmer machine, which is worth 10 % in some cases.
+# sides NUMBER: the two builds of a comparison, in the order of this turn. The second of a turn
+# finds a warmer machine, which is worth 10 % in some cases.
 sides() { if (($1 % 2)); then echo earlier new; else echo new earlier; fi; }
 
 # pinned COMMAND...: runs it on the core of the harness. Exit codes 3 and 4 count as success: a

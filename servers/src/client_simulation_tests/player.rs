@@ -199,8 +199,8 @@ impl Player {
     /// Checks what the player knows once nothing is on its way any more.
     pub(super) fn check_at_rest(&self, world: &World) {
         assert!(!self.client.is_waiting(), "player {} still waits", self.number);
-        // Of a message that was delivered, the copy may be among those that were missed, or that would
-        // have been told to be.
+        // Of a message that was delivered, the copy may be among those that were missed, or that
+        // would have been told to be.
         let lost: Vec<_> = self.unknown.values().filter(|text| !world.texts.contains(*text)).collect();
         assert!(lost.is_empty(), "no fate of {lost:?}");
         let rooms: Vec<u32> = std::iter::once(0).chain(self.client.channels().map(|it| it.0)).collect();

@@ -237,8 +237,8 @@ impl World {
         }
     }
 
-    /// Returns the players and rooms whose lists are not those of the members: someone is away, or a
-    /// notice is due.
+    /// Returns the players and rooms whose lists are not those of the members: a user is away, or
+    /// a notice is due.
     fn wrong_lists(&self) -> Vec<(usize, u32, Vec<u32>)> {
         let mut wrong = Vec::new();
         for player in &self.players {
@@ -470,8 +470,8 @@ impl World {
         session.handle_transmitted(count, &mut self.pool);
     }
 
-    /// Carries out what clients want of their sockets, moves written bytes to their connections, and
-    /// takes events.
+    /// Carries out what clients want of their sockets, moves written bytes to their connections,
+    /// and takes events.
     fn pump(&mut self) {
         for number in 0..PLAYERS {
             while let Some(io) = self.players[number].client.poll_io() {

@@ -261,9 +261,9 @@ fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-/// Library clients, all in this process, beside a crowd of the load harness in one room. All of the
-/// former are cut at once, again and again, and a fifth of the latter each second. `THRONG_CLIENTS`,
-/// `THRONG_CROWD` and `THRONG_SECONDS` change the size.
+/// Library clients, all in this process, beside a crowd of the load harness in one room. All of
+/// the former are cut at once, again and again, and a fifth of the latter each second.
+/// `THRONG_CLIENTS`, `THRONG_CROWD` and `THRONG_SECONDS` change the size.
 #[test]
 fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
     let (clients, crowd) = (number("THRONG_CLIENTS", 50), number("THRONG_CROWD", 100));

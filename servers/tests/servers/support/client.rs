@@ -177,8 +177,8 @@ impl Client {
         }
     }
 
-    /// Sends a packet and returns its answer. Only a room's list notices may come before it: they have
-    /// a clock of their own.
+    /// Sends a packet and returns its answer. Only a room's list notices may come before it: they
+    /// have a clock of their own.
     pub(crate) fn ask<P: Body + TryFrom<Packet, Error = Packet>>(&mut self, packet: impl Into<Packet>) -> P {
         self.send(packet);
         loop {
