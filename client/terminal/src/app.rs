@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use crate::command::{self, COMMANDS, Command};
 use crate::door::{Door, Field, Progress};
 use crate::keys::Action;
+use crate::layout::{Areas, Spot, spot};
 use crate::model::{After, Model};
 use crate::users::UserPane;
-use crate::view::{self, Spot};
 
 /// Events that are taken before keys are looked at again.
 const EVENTS_PER_TURN: usize = 512;
@@ -190,12 +190,12 @@ impl App {
                 (tab.found, tab.scroll) = (None, 0);
                 self.users.search("");
             }
-            Action::Wheel(rows, at) => match view::spot(self, screen, at) {
+            Action::Wheel(rows, at) => match spot(&self.model, screen, at) {
                 Spot::Users => self.users.scroll(-rows),
                 Spot::Tab(_) | Spot::Elsewhere => self.scroll(rows),
             },
             Action::Click(at) => {
-                if let Spot::Tab(tab) = view::spot(self, screen, at) {
+                if let Spot::Tab(tab) = spot(&self.model, screen, at) {
                     self.model.show(tab);
                 }
             }
@@ -251,7 +251,7 @@ impl App {
     /// Looks up the users that a screen of this size shows.
     pub(crate) fn look_up_users(&mut self, driver: &Driver, screen: Rect) {
         let Some(room) = self.model.tab().room() else { return };
-        let rows = view::user_rows(screen);
+        let rows = Areas::of(screen, &self.model).user_rows();
         driver.command(|client, _| self.users.look_up(client.roster(room), rows));
     }
 }

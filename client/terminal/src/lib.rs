@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod door;
 mod keys;
+mod layout;
 pub mod model;
 pub mod plain;
 pub mod screen;

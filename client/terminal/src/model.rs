@@ -1,6 +1,7 @@
 //! The chat as a person sees it, without a screen: tabs with their lines and unread counts.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use throng_client::{Audience, Client, CommandError, Driver, Event, Message, Outcome, Stamp};
@@ -69,6 +70,19 @@ pub struct Line {
     pub kind: Kind,
     /// The text.
     pub text: String,
+}
+
+impl fmt::Display for Line {
+    /// Writes the line as it is written without a screen, but for the time.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Message { sender, is_nearby, .. } => {
+                write!(f, "{sender}{}: {}", if *is_nearby { " (nearby)" } else { "" }, self.text)
+            }
+            Kind::Crowd { .. } | Kind::Notice => write!(f, "* {}", self.text),
+            Kind::Error => write!(f, "! {}", self.text),
+        }
+    }
 }
 
 /// A tab.

@@ -18,7 +18,7 @@ use crate::StartError;
 use crate::args::Args;
 use crate::command;
 use crate::door::{Door, Progress};
-use crate::model::{After, Kind, Line, Model, State};
+use crate::model::{After, Kind, Model, State};
 use crate::servers;
 use crate::transcript::Transcript;
 
@@ -129,14 +129,10 @@ fn chat(
 /// Prints the new lines of all tabs, and forgets them.
 fn print(model: &mut Model, out: &mut impl Write) -> io::Result<()> {
     for tab in &mut model.tabs {
-        for Line { kind, text, .. } in tab.lines.drain(..) {
-            match kind {
-                Kind::Message { sender, is_nearby, .. } => {
-                    let nearby = if is_nearby { " (nearby)" } else { "" };
-                    writeln!(out, "[{}] {sender}{nearby}: {text}", tab.title)?;
-                }
-                Kind::Crowd { .. } | Kind::Notice => writeln!(out, "[{}] * {text}", tab.title)?,
-                Kind::Error => eprintln!("[{}] {text}", tab.title),
+        for line in tab.lines.drain(..) {
+            match line.kind {
+                Kind::Error => eprintln!("[{}] {}", tab.title, line.text),
+                _ => writeln!(out, "[{}] {line}", tab.title)?,
             }
         }
     }

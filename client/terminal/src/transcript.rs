@@ -1,13 +1,12 @@
 //! A file with all lines of all tabs, for those that want to keep them.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
-
-use crate::model::{Kind, Line};
 
 /// Appends lines to a file, if there is one: `2026-11-30 20:17:05 [World] Bee: hello`.
 #[derive(Debug, Clone, Default)]
@@ -28,21 +27,12 @@ impl Transcript {
         Ok(Self(Some(Rc::new(RefCell::new(lines)))))
     }
 
-    /// Adds a line of the tab with this title. Its texts have no control characters.
-    pub(crate) fn add(&self, title: &str, line: &Line) {
+    /// Adds a line of the tab with this title. The texts have no control characters.
+    pub(crate) fn add(&self, title: &str, line: impl fmt::Display) {
         let Some(lines) = &self.0 else { return };
-        let at = jiff::Zoned::now().strftime("%F %T").to_string();
-        let (begin, text) = (format!("{at} [{title}] "), &line.text);
+        let at = jiff::Zoned::now().strftime("%F %T");
         let mut lines = lines.borrow_mut();
-        let result = match &line.kind {
-            Kind::Message { sender, is_nearby, .. } => {
-                let nearby = if *is_nearby { " (nearby)" } else { "" };
-                writeln!(lines.file, "{begin}{sender}{nearby}: {text}")
-            }
-            Kind::Crowd { .. } | Kind::Notice => writeln!(lines.file, "{begin}* {text}"),
-            Kind::Error => writeln!(lines.file, "{begin}! {text}"),
-        };
-        if let Err(error) = result {
+        if let Err(error) = writeln!(lines.file, "{at} [{title}] {line}") {
             lines.error.get_or_insert(error);
         }
     }

@@ -1,22 +1,19 @@
-//! The screen: tabs above, lines and users in the middle, the status and the typed line below.
+//! A frame: what is drawn where `layout.rs` has a place for it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line as Row, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 use tui_input::Input;
 
 use crate::app::{App, Form, TEXT_MAX};
+use crate::layout::{Areas, title_of};
 use crate::model::{Kind, Line, State, Tab};
 use crate::text::safe;
-
-/// Columns from which on there is space for the users.
-const USERS_FROM: u16 = 70;
-const USERS_WIDTH: u16 = 18;
 
 /// Colors of names, that light and dark terminals both show.
 const COLORS: [Color; 6] =
@@ -25,72 +22,12 @@ const COLORS: [Color; 6] =
 /// Time for which the status line tells of a return.
 const RETURN_SHOWN: Duration = Duration::from_secs(10);
 
-/// The parts of a screen.
-struct Areas {
-    tabs: Rect,
-    lines: Rect,
-    /// Empty without users, or space for them.
-    users: Rect,
-    status: Rect,
-    input: Rect,
-}
-
-impl Areas {
-    fn of(screen: Rect, has_users: bool) -> Self {
-        let [tabs, middle, status, input] = Layout::vertical([
-            Constraint::Length(1),
-            Constraint::Min(1),
-            Constraint::Length(1),
-            Constraint::Length(1),
-        ])
-        .areas(screen);
-        let width = if has_users && middle.width >= USERS_FROM { USERS_WIDTH } else { 0 };
-        let [lines, users] =
-            Layout::horizontal([Constraint::Min(1), Constraint::Length(width)]).areas(middle);
-        Self { tabs, lines, users, status, input }
-    }
-}
-
-/// Returns the rows that a screen of this size has for users.
-pub(crate) fn user_rows(screen: Rect) -> usize {
-    usize::from(Areas::of(screen, true).users.height.saturating_sub(1))
-}
-
-/// A place of the screen that a mouse can point at.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Spot {
-    /// The title of a tab.
-    Tab(usize),
-    /// The list of users.
-    Users,
-    /// Anything else.
-    Elsewhere,
-}
-
-/// Returns what is at a position of the screen.
-pub(crate) fn spot(app: &App, screen: Rect, at: Position) -> Spot {
-    let areas = Areas::of(screen, app.model.tab().room().is_some());
-    if areas.users.contains(at) {
-        return Spot::Users;
-    }
-    if areas.tabs.contains(at) {
-        let mut end = areas.tabs.x;
-        for (number, tab) in app.model.tabs.iter().enumerate() {
-            end += Span::raw(title_of(number, tab)).width() as u16;
-            if at.x < end {
-                return Spot::Tab(number);
-            }
-        }
-    }
-    Spot::Elsewhere
-}
-
 /// Draws a frame.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     if let Some(form) = &app.form {
         return draw_form(frame, form);
     }
-    let areas = Areas::of(frame.area(), app.model.tab().room().is_some());
+    let areas = Areas::of(frame.area(), &app.model);
     draw_tabs(frame, areas.tabs, app);
     draw_lines(frame, areas.lines, app.model.tab());
     if !areas.users.is_empty() {
@@ -113,15 +50,6 @@ fn name_style(name: &str) -> Style {
     name.hash(&mut hasher);
     let style = Style::new().bold();
     if has_colors() { style.fg(COLORS[(hasher.finish() % COLORS.len() as u64) as usize]) } else { style }
-}
-
-fn title_of(at: usize, tab: &Tab) -> String {
-    let unread = match (tab.mentions, tab.unread) {
-        (0, 0) => String::new(),
-        (0, unread) => format!(" {unread}"),
-        (mentions, unread) => format!(" {unread} @{mentions}"),
-    };
-    format!(" {} {}{unread} ", at + 1, tab.title)
 }
 
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -332,6 +260,7 @@ mod tests {
     use super::*;
     use crate::door::Door;
     use crate::keys::Action;
+    use crate::layout::{Spot, spot};
 
     const SCREEN: Rect = Rect::new(0, 0, 80, 24);
 
@@ -499,11 +428,11 @@ mod tests {
         app.model.handle(joined, &driver);
         let (buffer, _) = drawn(&app, 80, 24);
         let x = text_of(&buffer, 0).find("#hive").unwrap() as u16;
-        assert_eq!(spot(&app, SCREEN, Position::new(x, 0)), Spot::Tab(1));
-        assert_eq!(spot(&app, SCREEN, Position::new(1, 0)), Spot::Tab(0));
-        assert_eq!(spot(&app, SCREEN, Position::new(79, 0)), Spot::Elsewhere);
-        assert_eq!(spot(&app, SCREEN, Position::new(79, 5)), Spot::Users);
-        assert_eq!(spot(&app, Rect::new(0, 0, 40, 12), Position::new(39, 5)), Spot::Elsewhere);
+        assert_eq!(spot(&app.model, SCREEN, Position::new(x, 0)), Spot::Tab(1));
+        assert_eq!(spot(&app.model, SCREEN, Position::new(1, 0)), Spot::Tab(0));
+        assert_eq!(spot(&app.model, SCREEN, Position::new(79, 0)), Spot::Elsewhere);
+        assert_eq!(spot(&app.model, SCREEN, Position::new(79, 5)), Spot::Users);
+        assert_eq!(spot(&app.model, Rect::new(0, 0, 40, 12), Position::new(39, 5)), Spot::Elsewhere);
         app.act(Action::Click(Position::new(1, 0)), &driver, SCREEN);
         assert_eq!(app.model.open, 0);
         for _ in 0..30 {
