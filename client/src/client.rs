@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use throng_core::crypto::PublicKey;
 use throng_core::limits::{CHAT_TEXT_MAX, LIST_PAGES_MAX};
+use throng_core::roster::Roster;
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChannelLeaveRequest, ChannelListRequest,
     ChatRequest, ExitRequest, HistoryRequest, IdText, PasswordText, PingRequest, PositionUpdate,
@@ -25,7 +26,6 @@ use crate::event::{Audience, CommandError, Event, LoginStep, Stamp};
 use crate::line::{Line, PATIENCE};
 use crate::place::Place;
 use crate::requests::Requests;
-use crate::roster::Roster;
 
 use chat::OWN_PING;
 use login::{Ask, Login};

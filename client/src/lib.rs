@@ -23,12 +23,12 @@ mod event;
 mod line;
 mod place;
 mod requests;
-pub mod roster;
 
 pub use client::{Client, Io, LineId, Settings, parse_key};
 pub use driver::Driver;
 pub use event::{Audience, CommandError, Event, LoginStep, Message, Stamp};
 pub use throng_core::crypto::PublicKey;
+pub use throng_core::roster;
 pub use throng_core::text::{escaped, is_control};
 pub use throng_core::wire::CloseReason;
 pub use throng_core::wire::packets::{ChannelInfo, ChatText, Name, Outcome, User, WishedChannel};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use throng_core::limits::CHANNELS_PER_USER_MAX;
+use throng_core::roster::Roster;
 use throng_core::wire::packets::{
     ChannelAnswer, ChatGap, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest,
     ResumeTokenBytes, Scope, User,
@@ -11,7 +12,6 @@ use throng_core::wire::packets::{
 use throng_core::wire::{List, Text};
 
 use crate::requests::{Requests, Settled};
-use crate::roster::Roster;
 
 /// A room that the client is in.
 #[derive(Debug)]

@@ -45,6 +45,7 @@ pub mod queue;
 #[cfg(feature = "server")]
 pub mod rlimit;
 pub mod room;
+pub mod roster;
 pub mod session;
 #[cfg(feature = "server")]
 pub mod session_id;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use throng_core::limits::LIST_PAGES_MAX;
+use throng_core::roster::{Change, Step};
 use throng_core::wire::packets::{
     ChannelAnswer, ChatMessage, ChatRequest, EnterAnswer, History, Outcome, PongAnswer, PositionUpdate,
     ResumeAnswer, RoomResumed, Scope, TooFast, UserList, UserListRequest, UsersChanged,
@@ -13,7 +14,6 @@ use super::{ChatLine, Client, Phase};
 use crate::event::{Audience, Event, Message, Stamp};
 use crate::line::{PATIENCE, Received};
 use crate::place::{Order, Place};
-use crate::roster::{Change, Step};
 
 /// Bit of the tokens of pings that the client sends by itself.
 pub(super) const OWN_PING: u64 = 1 << 63;
@@ -379,7 +379,7 @@ impl Client {
 
     fn take_step(&mut self, room: u32, step: Step, now: Instant) {
         match step {
-            Step::Wait => {}
+            Step::Wait | Step::Follows => {}
             Step::Request(after) => {
                 self.send(UserListRequest { channel: room, after, pages: LIST_PAGES_MAX }.into(), now);
             }

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use throng_core::SessionId;
+use throng_core::roster::Pager;
 use throng_core::wire::packets::TicketBytes;
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::results::{PARTS, Recipient};
 
 use crate::resumption::Resumption;
-use crate::roster::{Pager, Roster};
+use crate::roster::OwnRoster;
 
 /// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
 /// this list, except to start over after a failure or for another round. An entry path skips the
@@ -120,7 +121,7 @@ pub(super) enum Stay {
 /// A client's user list, and the time of its last change.
 #[derive(Debug)]
 pub(super) struct KeptList {
-    pub(super) roster: Roster,
+    pub(super) roster: OwnRoster,
     pub(super) changed: Nanos,
     /// Version when the cuts began, up to which notices may name any client.
     pub(super) settled: u64,

@@ -55,7 +55,7 @@ impl Worker {
         self.cuts.start = Some(start);
         for kept in self.clients.iter_mut().filter_map(|client| client.kept.as_mut()) {
             // Entries of the run's clients may still be announced, and are no faults.
-            kept.settled = kept.roster.newest_version();
+            kept.settled = kept.roster.list().newest_version();
         }
     }
 
@@ -168,7 +168,7 @@ impl Worker {
         let client = &mut self.clients[place];
         let (Some(resumption), Some(session)) = (&mut client.resumption, client.chat) else { return };
         if let Some(kept) = &client.kept {
-            resumption.listed(kept.roster.version());
+            resumption.listed(kept.roster.list().version());
         }
         sessions.send(session, &resumption.resume_request().into());
     }
@@ -190,9 +190,9 @@ impl Worker {
         resume.resumed += 1;
         resume.back.record(now.saturating_sub(cut_at));
         resume.last_back = resume.last_back.max(now);
-        if let Some(kept) = self.clients[place].kept.as_mut().filter(|kept| kept.roster.is_waiting()) {
+        if let Some(kept) = self.clients[place].kept.as_mut().filter(|kept| kept.roster.list().is_waiting()) {
             // The pages are lost, and are not sent again.
-            kept.roster.begin_anew();
+            kept.roster.list_mut().start_over();
             let request = UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX };
             self.request(sessions, place, request);
         }

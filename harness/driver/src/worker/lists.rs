@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use rand::RngExt;
 use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::net::Sessions;
+use throng_core::roster::{Pager, Step as ListStep};
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
 use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::clock::{NEVER, Nanos};
@@ -13,7 +14,7 @@ use throng_harness_model::spec::Lists;
 
 use super::Worker;
 use super::client::{KeptList, Step};
-use crate::roster::{Next, Pager, Roster};
+use crate::roster::OwnRoster;
 
 /// The longest pause before an incomplete list is fetched again, in nanoseconds.
 const REFETCH_PAUSE_MAX: Nanos = 1_000_000_000;
@@ -46,7 +47,7 @@ impl Worker {
         let keeps = !self.plan.leaves && self.plan.lists.keeps(self.number(place), self.plan.clients);
         self.clients[place].pager = Pager::new();
         self.clients[place].kept =
-            keeps.then(|| Box::new(KeptList { roster: Roster::new(), changed: now, settled: u64::MAX }));
+            keeps.then(|| Box::new(KeptList { roster: OwnRoster::new(), changed: now, settled: u64::MAX }));
     }
 
     /// Handles a page of the list of all users.
@@ -57,11 +58,12 @@ impl Worker {
                 kept.roster.page(list, self.plan.knows_own())
             }
             None => match list.users.last().filter(|_| list.more && self.plan.lists != Lists::None) {
-                Some(last) => self.clients[place].pager.page(last.id),
-                None => Next::Wait,
+                Some(last) => self.clients[place].pager.handle_page(last.id),
+                None => ListStep::Wait,
             },
         };
-        if !matches!(next, Next::Ask(_) | Next::Follows) && self.clients[place].step == Step::List {
+        if !matches!(next, ListStep::Request(_) | ListStep::Follows) && self.clients[place].step == Step::List
+        {
             if self.clients[place].rounds == 1 {
                 self.results.lists.last_complete = self.plan.clock.at(sessions.now());
             }
@@ -108,23 +110,23 @@ impl Worker {
         complete.is_some()
     }
 
-    fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
+    fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: ListStep) {
         if let Some(kept) = &mut self.clients[place].kept {
-            let mismatches = kept.roster.take_mismatches();
+            let mismatches = kept.roster.list_mut().take_mismatches();
             self.results.lists.mismatches += if self.messages.is_frozen { 0 } else { mismatches };
         }
         match next {
-            Next::Ask(after) => {
+            ListStep::Request(after) => {
                 let request = UserListRequest { channel: 0, after, pages: LIST_PAGES_MAX };
                 self.request(sessions, place, request);
             }
-            Next::BeginAnew => {
+            ListStep::StartOver => {
                 // The pauses spread the requests: fetched all at once, lists would delay each
                 // other.
                 let pause = self.rng.random_range(REFETCH_PAUSE_MAX / 4..=REFETCH_PAUSE_MAX);
                 self.lists.refetches.push(Reverse((self.plan.clock.now() + pause, place as u32)));
             }
-            Next::Wait | Next::Follows => {}
+            ListStep::Wait | ListStep::Follows => {}
         }
     }
 
@@ -143,8 +145,11 @@ impl Worker {
             let client = &mut self.clients[place];
             let Some(kept) = &mut client.kept else { continue };
             // The list may be scheduled twice, or be complete by now.
-            if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
-                kept.roster.begin_anew();
+            if client.step.is_present()
+                && !kept.roster.list().is_complete()
+                && !kept.roster.list().is_waiting()
+            {
+                kept.roster.list_mut().start_over();
                 self.results.lists.resyncs += 1;
                 let request = UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX };
                 self.request(sessions, place, request);
@@ -162,7 +167,7 @@ impl Worker {
         for client in self.clients.iter().filter(|client| client.step.is_present()) {
             let Some(kept) = &client.kept else { continue };
             self.totals.lists_kept += 1;
-            if !kept.roster.is_complete() {
+            if !kept.roster.list().is_complete() {
                 continue;
             }
             let digest = kept.roster.digest();

@@ -1,11 +1,11 @@
-//! The user list of a room, kept exact from pages and notices by the rules of docs/protocol.md
-//! ("User lists").
+//! The user list of a room as a client keeps it, exact, from pages and notices, by the rules of
+//! docs/protocol.md ("User lists"). For players' clients and the load harness.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use throng_core::limits::LIST_PAGES_MAX;
-use throng_core::wire::packets::{Name, User, UserList, UsersChanged};
+use crate::limits::LIST_PAGES_MAX;
+use crate::wire::packets::{Name, User, UserList, UsersChanged};
 
 /// Change of a list that [`Roster::handle_page`] or [`Roster::handle_notice`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,63 @@ pub enum Change {
     Left(User),
 }
 
+/// Owner of a list: decides what the list keeps of a user, and learns of each change.
+pub trait Keeper {
+    /// What the list keeps of a user.
+    type Kept;
+    /// Takes note of a user that has entered.
+    fn entered(&mut self, user: &User) -> Self::Kept;
+    /// Takes note of a user that has left, with what was kept of it.
+    fn left(&mut self, id: u32, kept: Self::Kept);
+}
+
+/// Keeps the names, and collects the changes.
+impl Keeper for Vec<Change> {
+    type Kept = Name;
+
+    fn entered(&mut self, user: &User) -> Name {
+        self.push(Change::Entered(user.clone()));
+        user.name.clone()
+    }
+
+    fn left(&mut self, id: u32, name: Name) {
+        self.push(Change::Left(User { id, name }));
+    }
+}
+
+/// Number of pages that are on their way to a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pager(u8);
+
+impl Pager {
+    /// Returns a pager that awaits the first page, which the server sends by itself.
+    pub fn new() -> Self {
+        Self(1)
+    }
+
+    /// Returns a pager that awaits the answer to a request for as many pages as there may be.
+    pub fn requested() -> Self {
+        Self(LIST_PAGES_MAX)
+    }
+
+    /// Counts a page that ends with the user `last` and is not the last one.
+    pub fn handle_page(&mut self, last: u32) -> Step {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 > 0 {
+            return Step::Follows;
+        }
+        *self = Self::requested();
+        Step::Request(last)
+    }
+}
+
 /// Step that a list needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing; pages or notices may be on their way.
+    /// Nothing; notices may be on their way.
     Wait,
+    /// Nothing: the next page is on its way.
+    Follows,
     /// A UserListRequest for [`LIST_PAGES_MAX`] pages after this user id.
     Request(u32),
     /// A UserListRequest from the start, when convenient: something is missing. In a crowd that
@@ -28,10 +80,10 @@ pub enum Step {
     StartOver,
 }
 
-/// Users of a room by their ids.
+/// Users of a room by their ids, each with its name or with what else a [`Keeper`] keeps.
 ///
 /// ```
-/// use throng_client::roster::{Roster, Step};
+/// use throng_core::roster::{Roster, Step};
 /// use throng_core::wire::packets::{User, UserList, UsersChanged};
 /// use throng_core::wire::{Line, List};
 ///
@@ -51,21 +103,22 @@ pub enum Step {
 /// assert_eq!((changes.len(), roster.len()), (1, 3));
 /// ```
 #[derive(Debug)]
-pub struct Roster {
-    users: BTreeMap<u32, Name>,
+pub struct Roster<T = Name> {
+    users: BTreeMap<u32, T>,
     version: u64,
     /// The highest version among the pages of this pass.
     pages_version: u64,
     must_restart: bool,
     /// Last user id of the page before, while a page is awaited.
     after: Option<u32>,
-    /// Pages that are on their way.
-    pages: u8,
+    pager: Pager,
     /// True after the first whole pass.
     was_complete: bool,
+    /// Lists of another length than the server said.
+    mismatches: u64,
 }
 
-impl Roster {
+impl<T> Roster<T> {
     /// Returns an empty list that awaits the first page, which the server sends by itself.
     #[expect(clippy::new_without_default, reason = "an empty list is not a usual value of it")]
     pub fn new() -> Self {
@@ -75,8 +128,9 @@ impl Roster {
             pages_version: 0,
             must_restart: false,
             after: Some(0),
-            pages: 1,
+            pager: Pager::new(),
             was_complete: false,
+            mismatches: 0,
         }
     }
 
@@ -90,19 +144,30 @@ impl Roster {
         self.users.is_empty()
     }
 
-    /// Returns the name of a user.
-    pub fn name(&self, id: u32) -> Option<&Name> {
-        self.users.get(&id)
-    }
-
-    /// Iterates over ids and names, by ascending id.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &Name)> {
-        self.users.iter().map(|(id, name)| (*id, name))
+    /// Iterates over ids and what is kept, by ascending id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &T)> {
+        self.users.iter().map(|(id, kept)| (*id, kept))
     }
 
     /// Returns the version that the list has, as far as it is known.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Returns the highest version of which the list has seen a part.
+    pub fn newest_version(&self) -> u64 {
+        self.version.max(self.pages_version)
+    }
+
+    /// Returns true while a page is awaited.
+    pub fn is_waiting(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// Returns the number of mismatches since the last call: an up-to-date list had another length
+    /// than the server's head count.
+    pub fn take_mismatches(&mut self) -> u64 {
+        std::mem::take(&mut self.mismatches)
     }
 
     /// Returns true if all pages have arrived and nothing is known to be missing.
@@ -117,11 +182,11 @@ impl Roster {
 
     /// Notes that the list is requested from the start.
     pub fn start_over(&mut self) {
-        (self.after, self.pages) = (Some(0), LIST_PAGES_MAX);
+        (self.after, self.pager) = (Some(0), Pager::requested());
     }
 
-    /// Applies a page. Adds what it changes to `changes`.
-    pub fn handle_page(&mut self, page: &UserList, changes: &mut Vec<Change>) -> Step {
+    /// Applies a page.
+    pub fn handle_page(&mut self, page: &UserList, keeper: &mut impl Keeper<Kept = T>) -> Step {
         // An answer that nothing asked for.
         let Some(after) = self.after else { return Step::Wait };
         let last = page.users.last().filter(|_| page.more).map_or(u32::MAX, |user| user.id);
@@ -130,36 +195,31 @@ impl Roster {
             let gone: Vec<u32> =
                 self.users.range(after + 1..=last).map(|(id, _)| *id).filter(|id| !named(id)).collect();
             for id in gone {
-                self.remove(id, changes);
+                self.remove(id, keeper);
             }
         }
-        page.users.iter().for_each(|user| self.insert(user, changes));
+        page.users.iter().for_each(|user| self.insert(user, keeper));
         if after == 0 {
             (self.version, self.pages_version, self.must_restart) = (page.version, page.version, false);
         }
         self.pages_version = self.pages_version.max(page.version);
         if page.more {
             self.after = Some(last);
-            self.pages = self.pages.saturating_sub(1);
-            if self.pages > 0 {
-                return Step::Wait;
-            }
-            self.pages = LIST_PAGES_MAX;
-            return Step::Request(last);
+            return self.pager.handle_page(last);
         }
         self.after = None;
         self.was_complete = true;
         self.check_length(page.version, page.head_count)
     }
 
-    /// Applies a notice. Adds what it changes to `changes`.
-    pub fn handle_notice(&mut self, notice: &UsersChanged, changes: &mut Vec<Change>) -> Step {
+    /// Applies a notice.
+    pub fn handle_notice(&mut self, notice: &UsersChanged, keeper: &mut impl Keeper<Kept = T>) -> Step {
         if notice.version <= self.version {
             return Step::Wait;
         }
         self.must_restart |= notice.since > self.version || !notice.complete;
-        notice.entered.iter().for_each(|user| self.insert(user, changes));
-        notice.left.iter().for_each(|id| self.remove(*id, changes));
+        notice.entered.iter().for_each(|user| self.insert(user, keeper));
+        notice.left.iter().for_each(|id| self.remove(*id, keeper));
         self.version = notice.version;
         self.check_length(notice.version, notice.head_count)
     }
@@ -171,25 +231,30 @@ impl Roster {
             return Step::Wait;
         }
         let is_current = version == self.version && version >= self.pages_version;
-        self.must_restart |= is_current && self.users.len() != head_count as usize;
+        if !self.must_restart && is_current && self.users.len() != head_count as usize {
+            (self.must_restart, self.mismatches) = (true, self.mismatches + 1);
+        }
         if self.must_restart { Step::StartOver } else { Step::Wait }
     }
 
-    fn insert(&mut self, user: &User, changes: &mut Vec<Change>) {
-        match self.users.entry(user.id) {
-            Entry::Vacant(entry) => {
-                entry.insert(user.name.clone());
-                changes.push(Change::Entered(user.clone()));
-            }
-            // A user keeps its name as long as it keeps its id.
-            Entry::Occupied(_) => {}
+    fn insert(&mut self, user: &User, keeper: &mut impl Keeper<Kept = T>) {
+        // A user keeps its name as long as it keeps its id, and no id comes twice.
+        if let Entry::Vacant(entry) = self.users.entry(user.id) {
+            entry.insert(keeper.entered(user));
         }
     }
 
-    fn remove(&mut self, id: u32, changes: &mut Vec<Change>) {
-        if let Some(name) = self.users.remove(&id) {
-            changes.push(Change::Left(User { id, name }));
+    fn remove(&mut self, id: u32, keeper: &mut impl Keeper<Kept = T>) {
+        if let Some(kept) = self.users.remove(&id) {
+            keeper.left(id, kept);
         }
+    }
+}
+
+impl Roster {
+    /// Returns the name of a user.
+    pub fn name(&self, id: u32) -> Option<&Name> {
+        self.users.get(&id)
     }
 }
 
@@ -197,8 +262,8 @@ impl Roster {
 mod tests {
     use std::collections::{BTreeSet, VecDeque};
 
+    use crate::wire::List;
     use proptest::prelude::*;
-    use throng_core::wire::List;
 
     use super::*;
 
@@ -236,10 +301,22 @@ mod tests {
         assert!(!roster.is_complete());
         roster.start_over();
         let first = (1..=147).filter(|id| !(10..28).contains(id) && *id != 145);
-        assert_eq!(roster.handle_page(&page(164, 129, first, true), &mut changes), Step::Wait);
+        assert_eq!(roster.handle_page(&page(164, 129, first, true), &mut changes), Step::Follows);
         assert_eq!(roster.handle_notice(&notice(163, 164, 129, &[], &[5]), &mut changes), Step::Wait);
         assert_eq!(roster.handle_page(&page(164, 129, [150], false), &mut changes), Step::Wait);
         assert!(roster.is_complete());
+    }
+
+    #[test]
+    fn an_answer_of_several_pages_is_awaited_before_the_next_request() {
+        let mut pager = Pager::new();
+        assert_eq!(pager.handle_page(10), Step::Request(10), "the server sends one page unasked");
+        for _ in 0..2 {
+            for _ in 1..LIST_PAGES_MAX {
+                assert_eq!(pager.handle_page(20), Step::Follows);
+            }
+            assert_eq!(pager.handle_page(30), Step::Request(30));
+        }
     }
 
     #[test]
@@ -340,7 +417,7 @@ mod tests {
                 assert!(is_news);
             }
             match step {
-                Step::Wait => {}
+                Step::Wait | Step::Follows => {}
                 Step::Request(after) => (self.after, self.pages) = (after, LIST_PAGES_MAX),
                 Step::StartOver => {
                     self.roster.start_over();
