@@ -337,7 +337,7 @@ impl Model {
                 self.state = if returns { State::Returning } else { State::Out };
                 let end = if returns { ": logging in again" } else { "" };
                 self.notice(format!("you have left the chat ({}){end}", reason.name()));
-                self.close_channels(returns);
+                self.leave_channels(returns);
             }
             Event::Unreachable { reason } => {
                 self.error(format!("the server cannot be reached ({})", reason.name()));
@@ -372,11 +372,7 @@ impl Model {
                 }
             }
             Event::Joined { channel, name, head_count } => {
-                self.wished.retain(|wish| !wish.eq_ignore_ascii_case(&name));
-                let title = format!("#{name}");
-                let at = self.tab_of(Subject::Channel(channel), &title);
-                self.tabs[at].say(Kind::Notice, format!("you are in {}, one of {head_count}", safe(&title)));
-                self.show(at);
+                self.joined(channel, &name, head_count);
             }
             Event::JoinRefused { name, outcome } => self.not_joined(&name, outcome, driver),
             Event::ChannelLeft { channel, outcome } => {
@@ -435,14 +431,32 @@ impl Model {
         }
     }
 
-    /// Channels are left with the chat. Those of a client that returns are joined again.
-    fn close_channels(&mut self, returns: bool) {
-        let is_channel = |tab: &mut Tab| matches!(tab.subject, Subject::Channel(_));
-        let channels: Vec<Tab> = self.tabs.extract_if(.., is_channel).collect();
+    /// Channels are left with the chat. Those of a client that returns are joined again, and keep
+    /// their tabs: a text that is typed must not go elsewhere.
+    fn leave_channels(&mut self, returns: bool) {
         if returns {
-            self.lost = channels.iter().map(|tab| tab.title.trim_start_matches('#').to_owned()).collect();
+            let channels = self.tabs.iter().filter(|tab| matches!(tab.subject, Subject::Channel(_)));
+            self.lost = channels.filter_map(|tab| tab.title.strip_prefix('#')).map(str::to_owned).collect();
+        } else {
+            self.lost.clear();
+            self.tabs.retain(|tab| !matches!(tab.subject, Subject::Channel(_)));
+            self.show(self.open);
         }
-        self.show(self.open);
+    }
+
+    fn joined(&mut self, channel: u32, name: &str, head_count: u32) {
+        self.wished.retain(|wish| !wish.eq_ignore_ascii_case(name));
+        let title = safe(&format!("#{name}")).into_owned();
+        let is_here = |tab: &Tab| matches!(tab.subject, Subject::Channel(_)) && tab.title == title;
+        let known = self.tabs.iter().position(is_here);
+        let subject = Subject::Channel(channel);
+        let is_back = known.is_some_and(|at| self.tabs[at].subject != subject);
+        let at = known.unwrap_or_else(|| self.tab_of(subject.clone(), &title));
+        self.tabs[at].subject = subject;
+        self.tabs[at].say(Kind::Notice, format!("you are in {title}, one of {head_count}"));
+        if !is_back {
+            self.show(at);
+        }
     }
 
     fn not_joined(&mut self, name: &str, outcome: Outcome, driver: &Driver) {
@@ -679,6 +693,8 @@ fn explain(outcome: Outcome) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use throng_client::CloseReason;
+
     use super::*;
 
     #[test]
@@ -727,6 +743,24 @@ mod tests {
         tab.scroll = 3;
         tab.say(Kind::Notice, "new");
         assert_eq!(tab.scroll, 4);
+    }
+
+    #[test]
+    fn a_client_that_returns_keeps_its_tabs_and_the_one_that_is_open() {
+        let driver = Driver::start(throng_client::Settings::new("127.0.0.1:1", [0; 32])).unwrap();
+        let mut model = Model::default();
+        model.joined(1, "hive", 1);
+        model.joined(2, "nest", 1);
+        model.show(1);
+        model.handle(Event::Left { reason: CloseReason::PlaceLost, returns: true }, &driver);
+        assert_eq!((&*model.lost, model.open), (&["hive".to_owned(), "nest".to_owned()][..], 1));
+        model.joined(7, "nest", 1);
+        model.joined(8, "hive", 3);
+        let subjects: Vec<_> = model.tabs.iter().map(|tab| tab.subject.clone()).collect();
+        assert_eq!(subjects, [Subject::World, Subject::Channel(8), Subject::Channel(7)]);
+        assert_eq!((model.open, &*model.tab().title), (1, "#hive"));
+        model.handle(Event::Left { reason: CloseReason::Goodbye, returns: false }, &driver);
+        assert_eq!((model.tabs.len(), model.open, model.lost.len()), (1, 0, 0));
     }
 
     #[test]
