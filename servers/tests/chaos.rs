@@ -16,12 +16,19 @@ use std::time::{Duration, Instant};
 use throng_core::config::Config;
 use throng_core::wire::packets::Outcome;
 
+use support::stopwatch::slowdown;
 use support::{
     Client, Cluster, Player, Postgres, ServerAddr, Stopwatch, TicketHolder, assert_took, exit, wait_until,
 };
 
 /// The default request timeouts.
 const REQUEST_TIMEOUTS: [&str; 2] = ["login.request_timeout=1500ms", "dbagent.request_timeout=1s"];
+
+/// The shorter of them.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Slowdown of a machine on which a request may time out without a fault.
+const SLOW: f64 = 1.5;
 
 /// Limit for an answer. A login waits for two servers in turn, each for its request timeout.
 const ANSWER_LIMIT: Duration = Duration::from_millis(2 * 1500 + 1500);
@@ -46,9 +53,12 @@ struct Results {
 }
 
 /// A request that was answered with "try again later".
+#[derive(Debug)]
 struct Retry {
     asked_at: Instant,
     answered_at: Instant,
+    /// Slowdown of the machine, if the answer took as long as a server waits for another.
+    slowdown: f64,
 }
 
 /// The answer to a request that was repeated until it was answered.
@@ -125,8 +135,10 @@ impl Play<'_> {
             if outcome != Outcome::TryAgainLater {
                 return Answer { outcome, is_repeated };
             }
-            results.retries.push(Retry { asked_at, answered_at: Instant::now() });
             drop(results);
+            let answered_at = asked_at + took;
+            let slowdown = if took >= AGENT_TIMEOUT { slowdown() } else { 1.0 };
+            self.results.lock().unwrap().retries.push(Retry { asked_at, answered_at, slowdown });
             is_repeated = true;
             // The pause of a client before it retries.
             thread::sleep(Duration::from_millis(50));
@@ -214,8 +226,9 @@ fn a_disturbed_database_costs_players_no_more_than_a_retry() {
         rounds.len(),
         retries.len()
     );
-    let late = retries.iter().filter(|retry| quiet.contains(retry)).count();
-    assert_eq!(late, 0, "told to try again later after the servers had recovered");
+    let late: Vec<_> =
+        retries.iter().filter(|retry| quiet.contains(retry) && retry.slowdown < SLOW).collect();
+    assert!(late.is_empty(), "told to try again later after the servers had recovered: {late:?}");
 
     let database = postgres.existing(&name);
     let count = |sql: &str| -> usize { database.sql(sql).parse().unwrap() };

@@ -7,7 +7,7 @@ mod player;
 mod postgres;
 mod process;
 mod proxy;
-mod stopwatch;
+pub(crate) mod stopwatch;
 
 use std::thread;
 use std::time::{Duration, Instant};

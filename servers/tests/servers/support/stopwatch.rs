@@ -21,7 +21,7 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        let slowdown = slowdown(SHORT_SAMPLE);
+        let slowdown = slowdown_over(SHORT_SAMPLE);
         Self { started: Instant::now(), slowdown }
     }
 
@@ -33,15 +33,20 @@ impl Stopwatch {
     pub(crate) fn assert_within(&self, what: &str, limit: Duration) {
         let took = self.elapsed();
         if took > limit {
-            check(what, took, limit, self.slowdown.max(slowdown(LONG_SAMPLE)));
+            check(what, took, limit, self.slowdown.max(slowdown()));
         }
     }
+}
+
+/// Returns the slowdown of the machine now, after a third of a second of computing.
+pub(crate) fn slowdown() -> f64 {
+    slowdown_over(LONG_SAMPLE)
 }
 
 /// Asserts that a measured duration, which ended just now, is no longer than `limit`.
 pub(crate) fn assert_took(what: &str, took: Duration, limit: Duration) {
     if took > limit {
-        check(what, took, limit, slowdown(LONG_SAMPLE));
+        check(what, took, limit, slowdown());
     }
 }
 
@@ -54,7 +59,7 @@ fn check(what: &str, took: Duration, limit: Duration, slowdown: f64) {
 
 /// Computes until the thread has used `sample` of CPU time. Returns wall-clock time by CPU time, at
 /// least 1.
-fn slowdown(sample: Duration) -> f64 {
+fn slowdown_over(sample: Duration) -> f64 {
     let started = Instant::now();
     let cpu_at_start = cpu_time();
     loop {
