@@ -19,7 +19,7 @@ readonly SERVER_CORE=0 HARNESS_CORE=1
 # begin_results SUBJECT [ARGUMENT...]: opens a folder; the arguments are those of the script.
 begin_results() {
     open_results "$1"
-    echo "scripts/measure/$*" >"$RESULTS/command.txt"
+    echo "${RUNS:+RUNS=$RUNS }scripts/measure/$*" >"$RESULTS/command.txt"
 }
 
 # continue_results SUBJECT: opens a folder that starts as a copy of the earlier one, because its
