@@ -331,7 +331,8 @@ mod tests {
     #[test]
     fn the_typed_line_and_its_cursor_are_exact() {
         let (driver, mut app) = (driver(), App::default());
-        let typed = "a한글 e\u{301} 👩\u{200d}👩\u{200d}👧 שלום";
+        // Hangul as syllables, and as the letters that a syllable is made of.
+        let typed = "a한글 \u{1112}\u{1161}\u{11ab} e\u{301} 👩\u{200d}👩\u{200d}👧 שלום";
         for c in typed.chars() {
             app.act(Action::Edit(InputRequest::InsertChar(c)), &driver, SCREEN);
             // Another user speaks between all keys.
@@ -339,14 +340,19 @@ mod tests {
         }
         let (buffer, cursor) = drawn(&app, 80, 24);
         assert_eq!(text_of(&buffer, 23), typed);
-        // a, two wide ones, blank, e with its accent, blank, one wide emoji, blank, four letters.
-        assert_eq!((cursor.x, cursor.y), (1 + 4 + 1 + 1 + 1 + 2 + 1 + 4, 23));
+        // a, two wide ones, blank, a wide one, blank, e with its accent, blank, one wide emoji,
+        // blank, four letters.
+        assert_eq!((cursor.x, cursor.y), (1 + 4 + 1 + 2 + 1 + 1 + 1 + 2 + 1 + 4, 23));
 
         for _ in 0..5 {
             app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, SCREEN);
         }
         app.act(Action::Edit(InputRequest::DeletePrevChar), &driver, SCREEN);
-        assert_eq!(app.input.value(), "a한글 e\u{301} ", "an emoji of several characters goes at once");
+        assert_eq!(
+            app.input.value(),
+            "a한글 \u{1112}\u{1161}\u{11ab} e\u{301} ",
+            "an emoji of several characters goes at once"
+        );
         app.act(Action::Edit(InputRequest::GoToStart), &driver, SCREEN);
         app.act(Action::Edit(InputRequest::GoToNextChar), &driver, SCREEN);
         let (_, cursor) = drawn(&app, 20, 5);
