@@ -517,10 +517,10 @@ impl Client {
         let attempts = [self.away, self.again].into_iter().flatten().filter_map(|it| it.next);
         let lost_at = self.away.and_then(|away| self.lost_at(away));
         let rooms = self.place.iter().flat_map(|place| place.rooms.values());
-        let lists = rooms.filter_map(|room| room.start_over_at);
-        let lists = lists.chain(self.place.as_ref().and_then(|place| place.settle_at));
-        let lists = lists.filter(|_| self.away.is_none());
-        attempts.chain(lists).chain([line, asking, login, lost_at].into_iter().flatten()).min()
+        let chores = rooms.filter_map(|room| room.start_over_at);
+        let chores = chores.chain(self.place.as_ref().and_then(|place| place.settle_at));
+        let chores = chores.filter(|_| self.away.is_none());
+        attempts.chain(chores).chain([line, asking, login, lost_at].into_iter().flatten()).min()
     }
 
     fn lost_at(&self, away: Attempts) -> Option<Instant> {
