@@ -1,10 +1,11 @@
-//! Where things are on the screen: tabs above, lines and users in the middle, the status and the
-//! typed line below.
+//! The places of things on the screen: tabs above, lines and users in the middle, the status and
+//! the typed line below.
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::text::Span;
 
-use crate::model::{Model, Tab};
+use crate::model::Model;
+use crate::tab::Tab;
 
 /// Columns from which on there is space for the users.
 const USERS_FROM: u16 = 70;

@@ -1,7 +1,7 @@
 //! `throng-client`: a chat client for people.
 //!
-//! [`model`] is what one sees, without a screen: tabs, lines, unread counts. [`screen`] shows it in
-//! a terminal, [`plain`] as lines, for pipes, screen readers and bots.
+//! [`model`] is what one sees, without a screen: [tabs](tab), lines, unread counts. [`screen`]
+//! shows it in a terminal, [`plain`] as lines, for pipes, screen readers and bots.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod model;
 pub mod plain;
 pub mod screen;
 pub mod servers;
+pub mod tab;
 mod text;
 pub mod transcript;
 mod users;
@@ -48,7 +49,7 @@ pub enum StartError {
         /// The error, fit for a terminal.
         error: String,
     },
-    /// The file of the password may be read by others.
+    /// A file with a password, or with whispers, may be read by others.
     #[error("{path} can be read by other users (mode {mode:04o}): `chmod 600` it")]
     Exposed {
         /// The file.

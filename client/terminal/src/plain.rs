@@ -18,8 +18,9 @@ use crate::StartError;
 use crate::args::Args;
 use crate::command;
 use crate::door::{Door, Progress};
-use crate::model::{After, Kind, Model, State};
+use crate::model::{After, Model, State};
 use crate::servers;
+use crate::tab::Kind;
 use crate::transcript::Transcript;
 
 /// Longest wait for stdin before events are looked at.
@@ -145,7 +146,19 @@ fn print(model: &mut Model, out: &mut impl Write) -> io::Result<()> {
 /// Returns the file of all lines, if there is to be one.
 pub(crate) fn transcript(args: &Args) -> Result<Transcript, StartError> {
     let Some(path) = &args.log else { return Ok(Transcript::default()) };
-    Transcript::append_to(path).map_err(StartError::io(path.display().to_string()))
+    let name = path.display().to_string();
+    let (transcript, mode) = Transcript::append_to(path).map_err(StartError::io(&name))?;
+    private(name, mode)?;
+    Ok(transcript)
+}
+
+/// Refuses a file with these permission bits that others may read.
+fn private(path: String, mode: u32) -> Result<(), StartError> {
+    let mode = mode & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(StartError::Exposed { path, mode });
+    }
+    Ok(())
 }
 
 /// Returns the password of the file, or asks for it.
@@ -163,10 +176,8 @@ pub(crate) fn password(args: &Args) -> Result<Zeroizing<String>, StartError> {
 fn read_password(path: &Path) -> Result<Zeroizing<String>, StartError> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(StartError::io(&name))?;
-    let mode = file.metadata().map_err(StartError::io(&name))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(StartError::Exposed { path: name, mode });
-    }
+    let mode = file.metadata().map_err(StartError::io(&name))?.permissions().mode();
+    private(name.clone(), mode)?;
     let mut text = Zeroizing::new(String::new());
     file.take(PASSWORD_FILE_MAX).read_to_string(&mut text).map_err(StartError::io(name))?;
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()))
@@ -176,7 +187,20 @@ fn read_password(path: &Path) -> Result<Zeroizing<String>, StartError> {
 mod tests {
     use std::fs;
 
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn lines_are_not_appended_to_a_file_that_others_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let args = Args::parse_from(["throng-client", "--log", path.to_str().unwrap()]);
+        transcript(&args).unwrap();
+        transcript(&args).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(transcript(&args), Err(StartError::Exposed { mode: 0o644, .. })));
+    }
 
     #[test]
     fn a_password_is_read_from_a_private_file_only() {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -20,11 +20,13 @@ struct Lines {
 }
 
 impl Transcript {
-    /// Opens a file, readable by its owner only: it has whispers in it.
-    pub fn append_to(path: &Path) -> io::Result<Self> {
+    /// Opens a file, or makes one that only its owner can read: it has whispers in it. Returns the
+    /// permission bits of the file too.
+    pub fn append_to(path: &Path) -> io::Result<(Self, u32)> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let mode = file.metadata()?.permissions().mode();
         let lines = Lines { file: BufWriter::new(file), error: None };
-        Ok(Self(Some(Rc::new(RefCell::new(lines)))))
+        Ok((Self(Some(Rc::new(RefCell::new(lines)))), mode))
     }
 
     /// Adds a line of the tab with this title. The texts have no control characters.

@@ -1,5 +1,6 @@
 //! The list of users beside the lines: the part of it that is on the screen.
 
+use throng_client::Name;
 use throng_client::roster::Roster;
 
 /// The users of the open tab whose names have a text in them, from a place on that one can scroll.
@@ -50,18 +51,18 @@ impl UserPane {
         };
         self.count = roster.len();
         let names = || roster.iter().map(|(_, name)| name);
-        let is_shown = |name: &&throng_client::Name| name.to_lowercase().contains(&self.part);
-        self.found = if self.part.is_empty() { self.count } else { names().filter(is_shown).count() };
+        let is_all = self.part.is_empty();
+        let is_shown = |name: &&Name| is_all || name.to_lowercase().contains(&self.part);
+        self.found = if is_all { self.count } else { names().filter(is_shown).count() };
         self.above = self.above.min(self.found.saturating_sub(rows));
-        let all = self.part.is_empty();
-        let shown = names().filter(|name| all || is_shown(name)).skip(self.above).take(rows);
+        let shown = names().filter(is_shown).skip(self.above).take(rows);
         self.names = shown.map(ToString::to_string).collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use throng_client::{Name, User};
+    use throng_client::User;
     use throng_core::wire::List;
     use throng_core::wire::packets::UserList;
 

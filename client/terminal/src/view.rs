@@ -12,7 +12,8 @@ use tui_input::Input;
 
 use crate::app::{App, Form, TEXT_MAX};
 use crate::layout::{Areas, title_of};
-use crate::model::{Kind, Line, State, Tab};
+use crate::model::State;
+use crate::tab::{Kind, Line, Tab};
 use crate::text::safe;
 
 /// Colors of names, that light and dark terminals both show.
