@@ -4,6 +4,7 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libthrong.so.0");
+        // As `throng_version` has it: a program works with each library of its major version.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libthrong.so.{}", env!("CARGO_PKG_VERSION_MAJOR"));
     }
 }

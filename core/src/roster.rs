@@ -18,7 +18,7 @@ pub enum Change {
 
 /// Owner of a list: decides what the list keeps of a user, and learns of each change.
 pub trait Keeper {
-    /// What the list keeps of a user.
+    /// The part of a user that the list keeps.
     type Kept;
     /// Takes note of a user that has entered.
     fn entered(&mut self, user: &User) -> Self::Kept;

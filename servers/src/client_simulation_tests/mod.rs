@@ -32,6 +32,7 @@ const STEPS: usize = 700;
 
 /// Kinds of events and faults that all runs together must reach.
 const KINDS: &[&str] = &[
+    "away by its own timers",
     "away",
     "back",
     "broken line",
@@ -46,7 +47,6 @@ const KINDS: &[&str] = &[
     "queued at the door",
     "refused at the door",
     "restart",
-    "resumed after its own timers",
     "unreachable",
     "users changed",
     "whisper",

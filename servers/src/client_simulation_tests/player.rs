@@ -6,7 +6,7 @@ use throng_client::{Audience, Client, Event, Message, Outcome};
 
 use super::world::{Said, World};
 
-/// What a player knows of a room.
+/// A room, as far as a player knows it.
 #[derive(Debug, Default)]
 struct Room {
     /// Number of the latest message; 0 for none.

@@ -1,5 +1,7 @@
 //! The chat server, a model of the login server, and the connections of the players to both.
 
+mod effects;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +69,17 @@ struct Pipe {
     stale: BTreeSet<u32>,
 }
 
+/// Settings of the chat server in a run.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Time for which a place is kept; zero keeps none.
+    window: Duration,
+    /// Messages of each room that are kept.
+    history: usize,
+    /// Users up to whom a room announces each change at once.
+    notice_at_once: usize,
+}
+
 pub(super) struct World {
     dice: Dice,
     now: Instant,
@@ -78,7 +91,7 @@ pub(super) struct World {
     /// Number of starts of the chat server.
     pub(super) start: u64,
     key: Arc<StaticKey>,
-    settings: [usize; 3],
+    plan: Plan,
     players: Vec<Player>,
     pipes: Vec<Pipe>,
     sessions: u32,
@@ -114,9 +127,12 @@ impl World {
             Player::new(number, Client::new(settings, dice.next(), now))
         });
         let players = players.collect();
-        let settings =
-            [dice.pick(&[0, 1_000, 4_000, 60_000]), dice.pick(&[1_000, 1_000, 5, 0]), dice.below(3)];
-        let chat = chat(1, settings, &key, now);
+        let plan = Plan {
+            window: Duration::from_millis(dice.pick(&[0, 1_000, 4_000, 60_000])),
+            history: dice.pick(&[1_000, 1_000, 5, 0]),
+            notice_at_once: dice.pick(&[0, 2, 100]),
+        };
+        let chat = chat(1, plan, &key, now);
         Self {
             dice,
             now,
@@ -127,7 +143,7 @@ impl World {
             chat,
             start: 1,
             key,
-            settings,
+            plan,
             players,
             pipes: Vec::new(),
             sessions: 0,
@@ -339,7 +355,7 @@ impl World {
             self.players[number].client.handle_timeout(now);
             self.pump();
             if !was_away && self.players[number].client.is_away() {
-                self.count("resumed after its own timers");
+                self.count("away by its own timers");
             }
             let next = self.players[number].client.next_timeout(now);
             assert!(next.is_none_or(|at| at > now), "player {number} would be called again and again");
@@ -374,7 +390,7 @@ impl World {
         self.count("restart");
         self.start += 1;
         self.trace(|| format!("start {} of the chat server", self.start));
-        self.chat = chat(self.start, self.settings, &self.key, self.now);
+        self.chat = chat(self.start, self.plan, &self.key, self.now);
         self.rooms.clear();
         self.keys.clear();
         for pipe in self.pipes.iter_mut().filter(|pipe| pipe.is_chat && pipe.session.is_some()) {
@@ -614,126 +630,6 @@ impl World {
         };
         session.send(&packet, &mut self.pool);
     }
-
-    fn job(&mut self, job: Job<()>) {
-        let mut effects = Effects::default();
-        self.chat.job(job, self.now, &mut effects);
-        self.carry_out(&mut effects);
-    }
-
-    fn pipe_of(&self, id: SessionId) -> Option<usize> {
-        self.pipes.iter().position(|pipe| pipe.id == id)
-    }
-
-    fn carry_out(&mut self, effects: &mut Effects) {
-        for effect in effects.drain().collect::<Vec<_>>() {
-            match effect {
-                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(to, &packet),
-                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
-                    let packet =
-                        Packet::decode(&[&*begin, &*rest].concat()).expect("the role encodes packets");
-                    self.send(to, &packet);
-                }
-                Effect::ToSession(id, SessionCommand::Close(reason)) => {
-                    if let Some(at) = self.pipe_of(id) {
-                        self.close(at, reason);
-                    }
-                }
-                Effect::Join(id, room) => assert!(self.rooms.insert((id, room))),
-                Effect::Leave(id, room) | Effect::Expel(id, room) => {
-                    assert!(self.rooms.remove(&(id, room)));
-                    self.keys.remove(&room);
-                    if let Some(at) = self.pipe_of(id) {
-                        self.pipes[at].dropped.remove(&room);
-                    }
-                }
-                Effect::Revoke(room) => drop(self.keys.remove(&room)),
-                Effect::Broadcast(room, class, packet) => self.broadcast(room, class, &packet),
-                Effect::Multicast(_, to, packet) => {
-                    if let Packet::ChatMessage(message) = &packet {
-                        self.texts.insert(message.text.to_string());
-                    }
-                    for to in to {
-                        self.send(to, &packet);
-                    }
-                }
-                Effect::Settle(_) | Effect::Dial(..) => {}
-            }
-        }
-    }
-
-    fn send(&mut self, to: SessionId, packet: &Packet) {
-        self.trace(|| format!("{to} <- {packet:?}"));
-        if let Some(at) = self.pipe_of(to)
-            && let Some(session) = &mut self.pipes[at].session
-        {
-            session.send(packet, &mut self.pool);
-        }
-    }
-
-    fn broadcast(&mut self, room: RoomId, class: Class, packet: &Packet) {
-        self.trace(|| format!("{room:?} <- {packet:?}"));
-        let is_sector = room.0 > RoomId::CHANNEL_MAX;
-        if let Packet::ChatMessage(message) = packet
-            && !is_sector
-        {
-            let text = message.text.to_string();
-            assert!(self.texts.insert(text.clone()), "{text} is said twice");
-            let before = self.said.insert((self.start, room.0, message.sequence), text);
-            assert_eq!(before, None, "a number comes twice");
-        }
-        let members: Vec<SessionId> =
-            self.rooms.iter().filter(|member| member.1 == room).map(|member| member.0).collect();
-        let is_keyed = !is_sector && members.len() >= KEY_FROM;
-        if is_keyed && !self.keys.contains_key(&room) {
-            self.keys_made += 1;
-            let secret = [self.keys_made as u8; 32];
-            self.keys.insert(room, (RoomSealer::new(self.keys_made, secret), BTreeSet::new()));
-        }
-        let mut frame = Vec::new();
-        let key = if let Some((sealer, holders)) = self.keys.get_mut(&room).filter(|_| is_keyed) {
-            let key = sealer.packet(room);
-            sealer.seal(class, &mut frame, |out| packet.encode(out));
-            Some((key, members.iter().filter(|id| holders.insert(**id)).copied().collect::<Vec<_>>()))
-        } else {
-            None
-        };
-        for id in members {
-            if let Some((key, newcomers)) = &key
-                && newcomers.contains(&id)
-            {
-                self.send(id, key);
-            }
-            let at = self.pipe_of(id).expect("a session in a room is open");
-            if !self.is_calm && !is_sector && self.dice.one_in(30) {
-                self.count("dropped for a slow line");
-                match class {
-                    Class::Chat => *self.pipes[at].dropped.entry(room).or_default() += 1,
-                    Class::Notice => drop(self.pipes[at].stale.insert(room.0)),
-                }
-                continue;
-            }
-            match class {
-                Class::Chat => self.tell_dropped(at),
-                Class::Notice => drop(self.pipes[at].stale.remove(&room.0)),
-            }
-            let Some(session) = &mut self.pipes[at].session else { continue };
-            if key.is_some() {
-                session.queue_sealed(&frame, &mut self.pool);
-            } else {
-                session.send(packet, &mut self.pool);
-            }
-        }
-    }
-
-    /// Tells a client of the messages that were dropped for it.
-    fn tell_dropped(&mut self, at: usize) {
-        let id = self.pipes[at].id;
-        for (room, missed) in std::mem::take(&mut self.pipes[at].dropped) {
-            let (scope, channel) = room.address();
-            self.send(id, &ChatGap { scope, channel, missed }.into());
-        }
-    }
 }
 
 impl Pipe {
@@ -745,14 +641,13 @@ impl Pipe {
 }
 
 /// Returns the chat server of this start.
-fn chat(start: u64, settings: [usize; 3], key: &StaticKey, now: Instant) -> ChatRole {
-    let [window, history, notice] = settings;
+fn chat(start: u64, plan: Plan, key: &StaticKey, now: Instant) -> ChatRole {
     let mut config = Config::default();
-    config.chat.resume_window = Duration::from_millis(window as u64);
-    config.chat.history = history;
+    config.chat.resume_window = plan.window;
+    config.chat.history = plan.history;
     let settings = ChatSettings {
         ticket_lifetime: Duration::from_secs(5),
-        notice_at_once: [0, 2, 100][notice],
+        notice_at_once: plan.notice_at_once,
         notice_interval: Duration::from_millis(200),
         heartbeat: Duration::from_secs(2),
         crowd: 2,
