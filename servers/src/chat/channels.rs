@@ -109,7 +109,7 @@ impl Channels {
 
     /// Returns a free number. After 2^31 channels the numbers wrap around, and those in use are
     /// skipped.
-    pub fn next_number(&self) -> u32 {
+    fn next_number(&self) -> u32 {
         let mut number = self.last_number;
         loop {
             number = number % RoomId::CHANNEL_MAX + 1;
@@ -119,21 +119,21 @@ impl Channels {
         }
     }
 
-    /// Creates a channel with its owner as the only member. The name must be permitted. Returns
-    /// `None` if its number or its name is taken, or if there are too many channels.
-    pub fn create(&mut self, number: u32, name: ChannelName, owner: u32) -> Option<()> {
+    /// Creates a channel with its owner as the only member, and returns its number. The name must
+    /// be permitted. Returns `None` if it is taken, or if there are too many channels.
+    pub fn create(&mut self, name: ChannelName, owner: u32) -> Option<u32> {
         let key = rules::key(&name);
-        if self.by_key.contains_key(key.as_str()) || self.by_number.contains_key(&number) || !self.has_room()
-        {
+        if self.by_key.contains_key(key.as_str()) || !self.has_room() {
             return None;
         }
+        let number = self.next_number();
         self.last_number = number;
         let members = BTreeSet::from([owner]);
         self.by_number.insert(number, Channel { name, owner, members, version: 1, sequence: 0 });
         self.by_key.insert(key.into(), number);
         metrics::CHANNELS.add(1);
         metrics::CHANNEL_MEMBERS.add(1);
-        Some(())
+        Some(number)
     }
 
     /// Adds a member. Returns `None` if the user is a member already, or there is no such channel.
@@ -196,8 +196,7 @@ mod tests {
     use super::*;
 
     fn make(channels: &mut Channels, name: &str, owner: u32) -> Option<u32> {
-        let number = channels.next_number();
-        channels.create(number, ChannelName::truncated(name), owner).map(|()| number)
+        channels.create(ChannelName::truncated(name), owner)
     }
 
     #[test]

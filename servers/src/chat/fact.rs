@@ -1,10 +1,10 @@
 //! Facts: the changes of what users share, in one order.
 //!
-//! The chat decides and then applies. A handler checks a packet against the state and makes facts
-//! of it, or refuses it. The [`World`](super::World) applies each fact, and the server lets its own
-//! sessions see the [`Change`].
+//! The chat decides and then applies. A handler checks a packet and makes a fact of it, or refuses
+//! it. The [`World`](super::World) applies each fact, or refuses one that other facts have
+//! overtaken, and the server lets its own sessions see the [`Change`].
 
-use throng_core::wire::packets::{ChannelName, ChatMessage, Claim, Name, User};
+use throng_core::wire::packets::{ChannelName, ChatMessage, ChatText, Claim, Name, Scope, ServerTimes, User};
 
 use super::list_state::ListState;
 use super::users::Presence;
@@ -20,13 +20,12 @@ pub enum Departure {
 
 /// A change of what users share.
 ///
-/// It names everything that its application needs: ids are drawn and times are read before.
+/// It names everything that its application needs: times are read before. Ids and numbers are drawn
+/// when it is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// A user has come into the chat.
     Entered {
-        /// Id of the user, which is free ([`Users::next_id`](super::Users::next_id)).
-        user: u32,
         /// Name of its character.
         name: Name,
         /// Account and claim, which no user in the chat has.
@@ -36,6 +35,8 @@ pub enum Fact {
     Left {
         /// The user.
         user: u32,
+        /// Its turn. One that is kicked leaves in any.
+        turn: u32,
         /// The way in which it left.
         departure: Departure,
     },
@@ -43,42 +44,80 @@ pub enum Fact {
     Away {
         /// The user.
         user: u32,
+        /// Its turn.
+        turn: u32,
+        /// Number of its latest packet that was handled.
+        handled: u32,
     },
-    /// A user has resumed over a new connection.
+    /// A user has resumed over a new connection, which begins its next turn.
     Back {
         /// The user.
         user: u32,
+        /// Number of the resume token.
+        token: u32,
+        /// Number of its latest packet that was handled, if it had not lost its connection yet.
+        handled: Option<u32>,
     },
-    /// A user has made a channel, and is its first member and its owner.
-    ChannelMade {
-        /// Number of the channel, which is free
-        /// ([`Channels::next_number`](super::Channels::next_number)).
-        channel: u32,
-        /// Name of the channel, which no other has.
-        name: ChannelName,
-        /// The user.
-        owner: u32,
-    },
-    /// A user has become a member of a channel.
-    Joined {
-        /// The channel.
-        channel: u32,
+    /// A user has done something that a packet of its asked for.
+    Did {
         /// The user.
         user: u32,
+        /// Its turn.
+        turn: u32,
+        /// Number of the packet.
+        handled: u32,
+        /// What it has done.
+        deed: Deed,
     },
-    /// A user is a member of a channel no more.
-    Parted {
+}
+
+/// Something that a user does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Makes a channel, and becomes its first member and its owner.
+    MakeChannel(ChannelName),
+    /// Becomes a member of a channel. One that is a member stays one.
+    Join {
         /// The channel.
         channel: u32,
-        /// The user.
-        user: u32,
-        /// The way in which it left.
-        departure: Departure,
     },
-    /// A user has said something to the world or to a channel. The message has no number yet.
-    Said(ChatMessage),
-    /// A user has whispered to another one, or to itself. The message has no number yet.
-    Whispered(ChatMessage),
+    /// Leaves a channel.
+    Part {
+        /// The channel.
+        channel: u32,
+    },
+    /// Puts a member out of a channel that the user owns.
+    Kick {
+        /// The channel.
+        channel: u32,
+        /// The member.
+        member: u32,
+    },
+    /// Says something to the world, to a channel or to another user.
+    Say(Words),
+}
+
+/// A message without its sender and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// Recipients; not those nearby.
+    pub scope: Scope,
+    /// The channel, or the user.
+    pub target: u32,
+    /// The sender's mark.
+    pub stamp: u64,
+    /// Times at the server that received the message.
+    pub times: ServerTimes,
+    /// The text.
+    pub text: ChatText,
+}
+
+impl Words {
+    /// Returns the message of this sender with this number.
+    pub fn said_by(self, sender: User, sequence: u64) -> ChatMessage {
+        let Self { scope, target, stamp, times, text } = self;
+        ChatMessage { scope, target, sequence, sender, stamp, times, text }
+    }
 }
 
 /// The effect of a [`Fact`] on the state, for the sessions that have to see it.
@@ -102,15 +141,28 @@ pub enum Change {
         /// State of the world's list.
         list_state: ListState,
     },
-    /// The state has changed, and no session has to see it.
-    None,
-    /// A user has lost its connection, or is back. No session has to see it, but a login to its
-    /// account does.
+    /// A user has lost its connection. No session has to see it, but a login to its account does.
     Away {
-        /// The claim of the user.
+        /// The user.
+        user: u32,
+        /// Its claim.
         claim: Claim,
-        /// True if the user has lost its connection.
-        is_away: bool,
+    },
+    /// A user has resumed.
+    Back {
+        /// The user.
+        user: u32,
+        /// Its claim.
+        claim: Claim,
+        /// Its turn, which begins.
+        turn: u32,
+        /// Number of its latest packet that was handled.
+        handled: u32,
+    },
+    /// A user has made a channel.
+    ChannelMade {
+        /// The channel.
+        channel: u32,
     },
     /// A user has become a member of a channel.
     Joined {
@@ -120,6 +172,11 @@ pub enum Change {
         user: User,
         /// State of the channel's list.
         list_state: ListState,
+    },
+    /// A user that has joined a channel was a member already.
+    WasMember {
+        /// The channel.
+        channel: u32,
     },
     /// A user is a member of a channel no more.
     Parted {
@@ -132,14 +189,12 @@ pub enum Change {
         /// State of the channel's list.
         list_state: ListState,
     },
-    /// A message to the world or to a channel, with its number.
+    /// A message to the world or to a channel.
     Said(ChatMessage),
     /// A whisper.
     Whispered {
-        /// The message, still without a number.
+        /// The message, with its number among the recipient's whispers.
         message: ChatMessage,
-        /// Number of the message among the recipient's whispers.
-        number: u64,
         /// Number of the message among the sender's whispers, unless it is the recipient.
         copy: Option<u64>,
     },

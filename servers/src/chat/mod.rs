@@ -5,6 +5,7 @@
 
 mod admission;
 mod channels;
+mod continuation;
 mod fact;
 mod handlers;
 mod history;
@@ -27,22 +28,23 @@ use throng_core::limits::OWN_PACKETS_KEPT;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::{Class, RoomId};
-use throng_core::wire::packets::{self, ChatMessage, Claim, LoginNotifyLoaded, Outcome, Scope};
+use throng_core::wire::packets::{self, ChannelLeft, ChatMessage, Claim, LoginNotifyLoaded, Outcome, Scope};
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
-pub use fact::{Change, Departure, Fact};
+use continuation::Continuation;
+pub use fact::{Change, Deed, Departure, Fact, Words};
 pub use history::{History, HistoryLimits, Series};
 pub use list_state::ListState;
 pub use notices::Notices;
 pub use roster::Roster;
-use seats::{Phase, Seats};
+use seats::{Actor, Phase, Seats};
 pub use sectors::Sectors;
 use throttle::{Throttle, Verdict};
 pub use users::{Membership, Presence, Users};
-pub use world::World;
+pub use world::{World, WorldLimits};
 
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
@@ -59,10 +61,8 @@ pub struct ChatSettings {
     pub ticket_lifetime: Duration,
     /// Time in which the DB agent must answer.
     pub request_timeout: Duration,
-    /// Maximum number of channels.
-    pub channels: usize,
-    /// Maximum number of channels for one user.
-    pub channels_per_user: usize,
+    /// Bounds of what users share.
+    pub world: WorldLimits,
     /// True if control characters are dropped from messages; otherwise the messages are refused.
     pub drop_control_characters: bool,
     /// Names that no channel can have.
@@ -100,8 +100,10 @@ impl ChatSettings {
             take_over: config.login.duplicate == Duplicate::Kick,
             ticket_lifetime: config.ticket.lifetime,
             request_timeout: config.login.request_timeout,
-            channels: config.chat.channels,
-            channels_per_user: config.chat.channels_per_user,
+            world: WorldLimits {
+                channels: config.chat.channels,
+                channels_per_user: config.chat.channels_per_user,
+            },
             drop_control_characters: config.chat.control_characters == ControlCharacters::Drop,
             reserved: Reserved::new(&config.names.reserved),
             sector_size: config.chat.sector_size,
@@ -174,7 +176,7 @@ impl ChatRole {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
             now_ms,
-            world: World::new(settings.channels),
+            world: World::new(settings.world),
             seats: Seats::default(),
             history: History::new(settings.history),
             tokens,
@@ -207,7 +209,7 @@ impl Role for ChatRole {
                         return;
                     }
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.remove_session(session, Departure::Voluntary, &mut call);
+                        self.chat.remove_session(session, Continuation::Nothing, &mut call);
                     }
                 }
             }
@@ -232,18 +234,18 @@ impl Role for ChatRole {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }
-        while let Some((until, user)) = chat.seats.longest_away()
-            && until <= now
-        {
-            chat.give_up(user, Departure::Voluntary, now, effects);
+        while let Some(user) = chat.seats.next_to_leave(now, chat.settings.away_max) {
+            chat.give_up(user, now, effects);
         }
         chat.history.sweep(now);
         chat.sectors.sweep(now, effects);
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
         let next_dial = chat.links.tick(now, effects);
-        let leaves = chat.seats.longest_away().map(|(until, _)| until);
-        [next_dial, leaves, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
+        [next_dial, chat.seats.next_leave(), chat.loads.next_deadline(), notices, sweep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -265,8 +267,8 @@ impl Chat {
 
     fn closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
         match self.seats.user(call.session) {
-            Some(user) if self.keeps_place(closed.reason) => self.detach(user, call),
-            _ => self.remove_session(call.session, Departure::Voluntary, call),
+            Some(user) if self.keeps_place(closed.reason) => self.lose(user, call),
+            _ => self.remove_session(call.session, Continuation::Nothing, call),
         }
         if closed.kind == PeerKind::Link {
             self.link_closed(closed, call);
@@ -294,28 +296,42 @@ impl Chat {
         }
     }
 
+    /// Has a fact applied, and the request that it is of carried on.
+    fn propose(&mut self, fact: Fact, then: Continuation, now: Instant, effects: &mut Effects) {
+        let applied = self.commit(fact, now, effects);
+        self.carry_on(then, applied, now, effects);
+    }
+
+    /// Proposes what the user of a call does.
+    fn act(&mut self, deed: Deed, then: Continuation, call: &mut Call<'_>) {
+        let Some(Actor { user, turn, handled }) = self.seats.actor(call.session) else { return };
+        self.propose(Fact::Did { user, turn, handled, deed }, then, call.now, call.effects);
+    }
+
     /// Applies a fact, and lets the sessions here that it concerns see the change.
-    fn commit(&mut self, fact: Fact, now: Instant, effects: &mut Effects) -> Option<Change> {
+    fn commit(&mut self, fact: Fact, now: Instant, effects: &mut Effects) -> Result<Change, Outcome> {
         #[cfg(test)]
         self.facts.push(fact.clone());
         let change = self.world.apply(fact)?;
         match &change {
-            Change::None => {}
-            Change::Away { claim, is_away } => self.held_claims.set_away(*claim, *is_away, effects),
+            Change::ChannelMade { .. } | Change::WasMember { .. } => {}
+            Change::Away { user, claim } => {
+                self.seats.set_away(*user, now + self.settings.resume_window);
+                self.held_claims.set_away(*claim, true, effects);
+            }
+            Change::Back { claim, .. } => self.held_claims.set_away(*claim, false, effects),
             Change::Entered { user, list_state } => {
                 metrics::CHAT_USERS.add(1);
                 self.notices.entered(RoomId::WORLD, user, *list_state, now, effects);
             }
             Change::Left { presence, departure, channels, list_state } => {
                 metrics::CHAT_USERS.add(-1);
+                self.see_off(presence, *departure, effects);
                 let user = presence.user.id;
-                if let Some(session) = self.seats.session(user) {
-                    self.sectors.remove(session, *departure, effects);
-                }
                 for (channel, list_state) in channels {
-                    self.left_room(RoomId(*channel), user, *departure, *list_state, now, effects);
+                    self.left_room(RoomId(*channel), user, *list_state, now, effects);
                 }
-                self.left_room(RoomId::WORLD, user, *departure, *list_state, now, effects);
+                self.left_room(RoomId::WORLD, user, *list_state, now, effects);
                 self.history.forget(Series::Whispers(user));
                 self.history.forget(Series::Answers(user));
                 if self.held_claims.contains(&presence.claim) {
@@ -326,7 +342,13 @@ impl Chat {
                 self.notices.entered(RoomId(*channel), user, *list_state, now, effects);
             }
             Change::Parted { channel, user, departure, list_state } => {
-                self.left_room(RoomId(*channel), *user, *departure, *list_state, now, effects);
+                let room = RoomId(*channel);
+                departure.end_membership(self.seats.session(*user), room, effects);
+                self.left_room(room, *user, *list_state, now, effects);
+                if *departure == Departure::Kicked {
+                    let kicked = ChannelLeft { channel: *channel, outcome: Outcome::Kicked };
+                    self.answer(*user, kicked, now, effects);
+                }
             }
             Change::Said(message) => {
                 let room =
@@ -335,34 +357,42 @@ impl Chat {
                 self.history.push(Series::Room(room.0), message.sequence, now, |out| packet.encode(out));
                 effects.broadcast(room, Class::Chat, packet);
             }
-            Change::Whispered { message, number, copy } => {
+            Change::Whispered { message, copy } => {
                 let sender = message.sender.id;
                 if let Some(number) = copy {
-                    self.whisper(sender, sender, message, *number, now, effects);
+                    let copy = ChatMessage { sequence: *number, ..message.clone() };
+                    self.whisper(sender, copy, now, effects);
                 }
-                self.whisper(sender, message.target, message, *number, now, effects);
+                self.whisper(message.target, message.clone(), now, effects);
             }
         }
-        Some(change)
+        Ok(change)
     }
 
-    /// Ends the membership of a user's session, and announces that the user has left. It is off the
-    /// room's list already, whose state is `list_state`.
+    /// Ends the session of a user that has left, if it has one: another login has put it out.
+    fn see_off(&mut self, presence: &Presence, departure: Departure, effects: &mut Effects) {
+        let user = presence.user.id;
+        let session = self.seats.session(user);
+        leave_rooms(&mut self.sectors, session, presence, departure, effects);
+        if let Some(session) = session {
+            effects.close(session, CloseReason::LoggedInElsewhere);
+            self.seats.remove(session);
+            self.throttle.forget(session);
+        }
+        self.seats.vacate(user);
+        self.throttle.vacate(user);
+    }
+
+    /// Announces that a user has left a room. It is off the room's list already, whose state is
+    /// `list_state`.
     fn left_room(
         &mut self,
         room: RoomId,
         user: u32,
-        departure: Departure,
         list_state: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
-        match (self.seats.session(user), departure) {
-            (Some(session), _) => departure.end_membership(session, room, effects),
-            // The client still has the key, and may hear the room's frames on their way to others.
-            (None, Departure::Kicked) => effects.revoke(room),
-            (None, Departure::Voluntary) => {}
-        }
         self.notices.left(room, user, list_state, now, effects);
         if list_state.head_count == 0 && room != RoomId::WORLD {
             self.history.forget(Series::Room(room.0));
@@ -370,16 +400,9 @@ impl Chat {
     }
 
     /// Delivers a whisper to its recipient, or the copy to its sender.
-    fn whisper(
-        &mut self,
-        sender: u32,
-        to: u32,
-        message: &ChatMessage,
-        number: u64,
-        now: Instant,
-        effects: &mut Effects,
-    ) {
-        let packet = Packet::from(ChatMessage { sequence: number, ..message.clone() });
+    fn whisper(&mut self, to: u32, message: ChatMessage, now: Instant, effects: &mut Effects) {
+        let (sender, number) = (message.sender.id, message.sequence);
+        let packet = Packet::from(message);
         self.history.push(Series::Whispers(to), number, now, |out| packet.encode(out));
         if let (Some(sender), Some(to)) = (self.seats.session(sender), self.seats.session(to)) {
             effects.multicast(sender, vec![to], packet);
@@ -390,7 +413,7 @@ impl Chat {
     /// resumes without it.
     fn answer(&mut self, user: u32, packet: impl Into<Packet>, now: Instant, effects: &mut Effects) {
         let packet = packet.into();
-        let number = self.seats.answer(user);
+        let Some(number) = self.seats.answer(user) else { return };
         self.history.push(Series::Answers(user), number.into(), now, |out| packet.encode(out));
         if let Some(session) = self.seats.session(user) {
             effects.send(session, packet);
@@ -399,12 +422,17 @@ impl Chat {
 
     /// Removes a session that has ended or is about to, with its user. Packets that it has sent
     /// already are dropped.
-    fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
-        if let Some(user) = self.seats.user(session) {
-            self.commit(Fact::Left { user, departure }, call.now, call.effects);
+    fn remove_session(&mut self, session: SessionId, then: Continuation, call: &mut Call<'_>) {
+        let actor = self.seats.actor(session);
+        if let Some(presence) = actor.and_then(|actor| self.world.users.get(actor.user)) {
+            leave_rooms(&mut self.sectors, Some(session), presence, Departure::Voluntary, call.effects);
         }
         self.seats.remove(session);
         self.throttle.forget(session);
+        if let Some(Actor { user, turn, .. }) = actor {
+            let left = Fact::Left { user, turn, departure: Departure::Voluntary };
+            self.propose(left, then, call.now, call.effects);
+        }
     }
 
     /// Carries out a verdict on the packet of a call. Returns true if the packet is to be handled.
@@ -428,61 +456,69 @@ impl Chat {
     }
 
     /// Keeps the place of a user whose session has been lost.
-    fn detach(&mut self, user: u32, call: &mut Call<'_>) {
-        self.leave_rooms(user, call.effects);
-        self.throttle.detach(call.session, user);
-        self.seats.detach(call.session, call.now + self.settings.resume_window);
-        self.commit(Fact::Away { user }, call.now, call.effects);
-        if self.seats.away() > self.settings.away_max
-            && let Some((_, longest)) = self.seats.longest_away()
-        {
-            self.give_up(longest, Departure::Voluntary, call.now, call.effects);
+    fn lose(&mut self, user: u32, call: &mut Call<'_>) {
+        if let Some(Actor { user, turn, handled }) = self.detach(user, call.effects) {
+            let away = Fact::Away { user, turn, handled };
+            self.propose(away, Continuation::Nothing, call.now, call.effects);
         }
     }
 
-    /// Ends the memberships of a user's session. The user stays in its rooms.
-    fn leave_rooms(&mut self, user: u32, effects: &mut Effects) {
-        let Some(session) = self.seats.session(user) else { return };
-        let Some(presence) = self.world.users.get(user) else { return };
-        self.sectors.remove(session, Departure::Voluntary, effects);
-        for membership in &presence.channels {
-            effects.leave(session, RoomId(membership.channel));
+    /// Takes its session from a user, which stays in its rooms.
+    fn detach(&mut self, user: u32, effects: &mut Effects) -> Option<Actor> {
+        let session = self.seats.session(user)?;
+        if let Some(presence) = self.world.users.get(user) {
+            leave_rooms(&mut self.sectors, Some(session), presence, Departure::Voluntary, effects);
         }
-        effects.leave(session, RoomId::WORLD);
+        self.throttle.detach(session, user);
+        self.seats.detach(session)
     }
 
     /// Lets a user leave that is away.
-    fn give_up(&mut self, user: u32, departure: Departure, now: Instant, effects: &mut Effects) {
-        self.commit(Fact::Left { user, departure }, now, effects);
-        self.seats.vacate(user);
-        self.throttle.vacate(user);
+    fn give_up(&mut self, user: u32, now: Instant, effects: &mut Effects) {
+        let Some(turn) = self.world.users.get(user).map(|presence| presence.turn) else { return };
+        let left = Fact::Left { user, turn, departure: Departure::Voluntary };
+        self.propose(left, Continuation::Nothing, now, effects);
     }
 
-    /// Lets a user leave the chat, and closes its session if it has one.
-    fn close_user(&mut self, user: u32, reason: CloseReason, call: &mut Call<'_>) {
-        match self.seats.session(user) {
-            Some(session) => self.close_session(session, reason, call),
-            None => self.give_up(user, Departure::of(reason), call.now, call.effects),
-        }
+    /// Puts a user out of the chat, because its account has logged in elsewhere.
+    fn put_out(&mut self, user: u32, now: Instant, effects: &mut Effects) {
+        let left = Fact::Left { user, turn: 0, departure: Departure::Kicked };
+        self.propose(left, Continuation::Nothing, now, effects);
     }
 
-    /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
-    /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
+    /// Closes a client's session, whose user leaves by itself.
     fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
-        self.remove_session(session, Departure::of(reason), call);
+        self.remove_session(session, Continuation::Nothing, call);
         call.effects.close(session, reason);
     }
 }
 
-impl Departure {
-    fn of(reason: CloseReason) -> Self {
-        if reason == CloseReason::LoggedInElsewhere { Self::Kicked } else { Self::Voluntary }
+/// Ends the memberships of a user's session. One that has none still has the keys of its rooms.
+fn leave_rooms(
+    sectors: &mut Sectors,
+    session: Option<SessionId>,
+    presence: &Presence,
+    departure: Departure,
+    effects: &mut Effects,
+) {
+    if let Some(session) = session {
+        sectors.remove(session, departure, effects);
     }
+    for membership in &presence.channels {
+        departure.end_membership(session, RoomId(membership.channel), effects);
+    }
+    departure.end_membership(session, RoomId::WORLD, effects);
+}
 
-    fn end_membership(self, session: SessionId, room: RoomId, effects: &mut Effects) {
-        match self {
-            Self::Voluntary => effects.leave(session, room),
-            Self::Kicked => effects.expel(session, room),
+impl Departure {
+    /// Ends the membership of a user's session.
+    fn end_membership(self, session: Option<SessionId>, room: RoomId, effects: &mut Effects) {
+        match (self, session) {
+            (Self::Voluntary, Some(session)) => effects.leave(session, room),
+            (Self::Kicked, Some(session)) => effects.expel(session, room),
+            // The client still has the key, and may hear the room's frames on their way to others.
+            (Self::Kicked, None) => effects.revoke(room),
+            (Self::Voluntary, None) => {}
         }
     }
 }

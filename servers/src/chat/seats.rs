@@ -25,7 +25,7 @@ pub(super) enum Phase {
 pub(super) struct Seats {
     sessions: HashMap<SessionId, Seat>,
     places: HashMap<u32, Place>,
-    /// The users without a session, by the time at which they leave.
+    /// The users that are away, by the time at which they leave.
     away: BTreeSet<(Instant, u32)>,
 }
 
@@ -34,8 +34,18 @@ struct Seat {
     phase: Phase,
     /// The user; 0 without one.
     user: u32,
+    /// Turn of the user.
+    turn: u32,
     /// Packets of the user that were handled, those of its earlier sessions included.
     handled: u32,
+}
+
+/// The user of a session, and the number of the packet that is being handled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Actor {
+    pub(super) user: u32,
+    pub(super) turn: u32,
+    pub(super) handled: u32,
 }
 
 /// A user's own affairs on this server.
@@ -44,84 +54,93 @@ struct Place {
     line: Line,
     /// Answers that the user was sent.
     answers: u32,
-    /// Number of the newest resume token.
-    token: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Line {
     Up(SessionId),
-    Lost { until: Instant, handled: u32 },
+    /// The session has ended, and a fact that says so, or says that another has begun, is yet to
+    /// be applied.
+    Down,
+    Away {
+        until: Instant,
+    },
 }
 
 impl Seats {
     /// Adds a session without a user, or moves it to another phase.
     pub(super) fn set_phase(&mut self, session: SessionId, phase: Phase) {
-        self.sessions.entry(session).or_insert(Seat { phase, user: 0, handled: 0 }).phase = phase;
+        let seat = self.sessions.entry(session);
+        seat.or_insert(Seat { phase, user: 0, turn: 0, handled: 0 }).phase = phase;
     }
 
-    /// Gives a session a user that has just entered. Returns the number of its first resume token.
-    pub(super) fn enter(&mut self, session: SessionId, user: u32) -> u32 {
-        let token = 1;
-        self.sessions.insert(session, Seat { phase: Phase::Entered, user, handled: 0 });
-        self.places.insert(user, Place { line: Line::Up(session), answers: 0, token });
-        token
+    /// Gives a session a user that has just entered.
+    pub(super) fn enter(&mut self, session: SessionId, user: u32) {
+        self.sessions.insert(session, Seat { phase: Phase::Entered, user, turn: 0, handled: 0 });
+        self.places.insert(user, Place { line: Line::Up(session), answers: 0 });
     }
 
     /// Removes a session, and its user's place with it.
     pub(super) fn remove(&mut self, session: SessionId) {
         if let Some(Seat { user: user @ 1.., .. }) = self.sessions.remove(&session) {
-            self.places.remove(&user);
+            self.vacate(user);
         }
     }
 
-    /// Removes a session whose connection was lost. Its user is away until `until`.
-    pub(super) fn detach(&mut self, session: SessionId, until: Instant) {
-        let Some(Seat { user, handled, .. }) = self.sessions.remove(&session) else { return };
-        if let Some(place) = self.places.get_mut(&user) {
-            place.line = Line::Lost { until, handled };
-            self.away.insert((until, user));
-            metrics::USERS_AWAY.add(1);
-        }
+    /// Removes a session that its user has lost. Returns what is known of the user.
+    pub(super) fn detach(&mut self, session: SessionId) -> Option<Actor> {
+        let Seat { user, turn, handled, .. } = self.sessions.remove(&session)?;
+        self.places.get_mut(&user)?.line = Line::Down;
+        Some(Actor { user, turn, handled })
     }
 
-    /// Removes the place of a user that is away.
+    /// Records that a user is away until `until`.
+    pub(super) fn set_away(&mut self, user: u32, until: Instant) {
+        self.end_wait(user);
+        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: 0 });
+        place.line = Line::Away { until };
+        self.away.insert((until, user));
+        metrics::USERS_AWAY.add(1);
+    }
+
+    /// Removes the place of a user. It has no session.
     pub(super) fn vacate(&mut self, user: u32) {
-        if let Some(Place { line: Line::Lost { until, .. }, .. }) = self.places.remove(&user) {
-            self.come_back(until, user);
+        self.end_wait(user);
+        self.places.remove(&user);
+    }
+
+    /// Ends the time for which a place is kept, if its user is away.
+    fn end_wait(&mut self, user: u32) {
+        let Some(place) = self.places.get_mut(&user) else { return };
+        if let Line::Away { until } = place.line {
+            place.line = Line::Down;
+            self.away.remove(&(until, user));
+            metrics::USERS_AWAY.add(-1);
         }
     }
 
-    fn come_back(&mut self, until: Instant, user: u32) {
-        self.away.remove(&(until, user));
-        metrics::USERS_AWAY.add(-1);
+    /// Returns a user that has been away for long enough at `now`, or for the longest if more than
+    /// `max` are away. It is not returned again.
+    pub(super) fn next_to_leave(&mut self, now: Instant, max: usize) -> Option<u32> {
+        let (until, user) = self.away.first().copied()?;
+        if until > now && self.away.len() <= max {
+            return None;
+        }
+        self.end_wait(user);
+        Some(user)
     }
 
-    /// Returns true if a user may resume its place with its token of this number. The newest one
-    /// may not have reached the client, so the one before is good until it is used.
-    pub(super) fn is_current(&self, user: u32, token: u32) -> bool {
-        let newest = self.places.get(&user).map(|place| place.token);
-        newest.is_some_and(|newest| token > 0 && (token == newest || token.checked_add(1) == Some(newest)))
+    /// Returns the time at which the next user leaves that is away.
+    pub(super) fn next_leave(&self) -> Option<Instant> {
+        self.away.first().map(|(until, _)| *until)
     }
 
-    /// Gives a user's place to a session, with the token of number `token`. The user's earlier
-    /// session, if any, is forgotten. Returns the number of the next token, and the packets that
-    /// were handled.
-    pub(super) fn resume(&mut self, session: SessionId, user: u32, token: u32) -> Option<(u32, u32)> {
-        let earlier = self.places.get(&user)?.line;
-        let handled = match earlier {
-            Line::Up(earlier) => self.sessions.remove(&earlier)?.handled,
-            Line::Lost { until, handled } => {
-                self.come_back(until, user);
-                handled
-            }
-        };
-        let place = self.places.get_mut(&user)?;
+    /// Gives the place of a user without a session to a session, in a turn.
+    pub(super) fn resume(&mut self, session: SessionId, Actor { user, turn, handled }: Actor) {
+        self.end_wait(user);
+        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: 0 });
         place.line = Line::Up(session);
-        place.token = token.saturating_add(1);
-        let token = place.token;
-        self.sessions.insert(session, Seat { phase: Phase::Entered, user, handled });
-        Some((token, handled))
+        self.sessions.insert(session, Seat { phase: Phase::Entered, user, turn, handled });
     }
 
     /// Counts a packet. Returns the phase of its session, unless that has ended.
@@ -133,11 +152,22 @@ impl Seats {
         Some(seat.phase)
     }
 
-    /// Counts an answer to a user. Returns its number.
-    pub(super) fn answer(&mut self, user: u32) -> u32 {
-        let Some(place) = self.places.get_mut(&user) else { return 0 };
+    /// Returns the user that a session serves, with its turn and the number of its latest packet.
+    pub(super) fn actor(&self, session: SessionId) -> Option<Actor> {
+        let Seat { user, turn, handled, .. } = *self.sessions.get(&session)?;
+        (user != 0).then_some(Actor { user, turn, handled })
+    }
+
+    /// Returns true if the session has not ended.
+    pub(super) fn contains(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Counts an answer to a user. Returns its number, or `None` if the user has no place here.
+    pub(super) fn answer(&mut self, user: u32) -> Option<u32> {
+        let place = self.places.get_mut(&user)?;
         place.answers = place.answers.wrapping_add(1);
-        place.answers
+        Some(place.answers)
     }
 
     /// Returns the number of the latest answer to a user.
@@ -154,16 +184,12 @@ impl Seats {
     pub(super) fn session(&self, user: u32) -> Option<SessionId> {
         match self.places.get(&user)?.line {
             Line::Up(session) => Some(session),
-            Line::Lost { .. } => None,
+            Line::Down | Line::Away { .. } => None,
         }
     }
 
-    /// Returns the user that has been away for the longest, and the time at which it leaves.
-    pub(super) fn longest_away(&self) -> Option<(Instant, u32)> {
-        self.away.first().copied()
-    }
-
     /// Returns the number of users that are away.
+    #[cfg(test)]
     pub(super) fn away(&self) -> usize {
         self.away.len()
     }

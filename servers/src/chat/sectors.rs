@@ -138,7 +138,7 @@ impl Sectors {
         // Leaves first: a room may take over the place of the client's key for another one.
         for sector in before.into_iter().flat_map(around).filter(|sector| !hears(after, *sector)) {
             let Some(crowd) = self.crowds.get_mut(&sector) else { continue };
-            departure.end_membership(session, crowd.room, effects);
+            departure.end_membership(Some(session), crowd.room, effects);
             crowd.listeners -= 1;
             if crowd.listeners < self.crowd.div_ceil(2) {
                 self.end_room(sector, effects);

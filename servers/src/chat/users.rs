@@ -22,6 +22,13 @@ pub struct Presence {
     pub since: u64,
     /// Number of the latest whisper to or by the user.
     pub whispers: u64,
+    /// Number of times that the user has resumed: what it did over an earlier connection, and
+    /// comes late, is void.
+    pub turn: u32,
+    /// Number of its newest resume token.
+    pub token: u32,
+    /// Number of its latest packet that was handled, as far as others have to know.
+    pub handled: u32,
     /// True while the user has no connection.
     pub is_away: bool,
     /// The channels of which the user is a member; they are few.
@@ -41,6 +48,12 @@ impl Presence {
     /// Returns the user's membership of a channel.
     pub fn membership(&self, channel: u32) -> Option<Membership> {
         self.channels.iter().find(|membership| membership.channel == channel).copied()
+    }
+
+    /// Returns true if the user may resume with its token of this number. The newest one may not
+    /// have reached the client, so the one before is good until it is used.
+    pub fn accepts(&self, token: u32) -> bool {
+        token > 0 && (token == self.token || token.checked_add(1) == Some(self.token))
     }
 }
 
@@ -83,7 +96,17 @@ impl Users {
         self.by_account.insert(claim.account, id);
         self.roster.insert(&user);
         self.pages.invalidate(id);
-        let presence = Presence { user, claim, since, whispers: 0, is_away: false, channels: Vec::new() };
+        let presence = Presence {
+            user,
+            claim,
+            since,
+            whispers: 0,
+            turn: 0,
+            token: 1,
+            handled: 0,
+            is_away: false,
+            channels: Vec::new(),
+        };
         self.present.insert(id, presence);
         Some(())
     }
@@ -125,6 +148,11 @@ impl Users {
     /// Returns the user with this id, to change its channels.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Presence> {
         self.present.get_mut(&id)
+    }
+
+    /// Returns the user with this id while it is in this turn.
+    pub(super) fn in_turn(&mut self, id: u32, turn: u32) -> Option<&mut Presence> {
+        self.get_mut(id).filter(|presence| presence.turn == turn)
     }
 
     /// Returns the user of an account.

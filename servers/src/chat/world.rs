@@ -4,12 +4,22 @@
 //! and no randomness, and depends on the order of no hash table.
 
 use throng_core::room::RoomId;
-use throng_core::wire::packets::{ChatMessage, Scope, User};
+use throng_core::wire::packets::{Outcome, Scope, User};
 
 use super::channels::{Channel, Channels};
-use super::fact::{Change, Fact};
+use super::fact::{Change, Deed, Departure, Fact, Words};
 use super::list_state::ListState;
 use super::users::{Membership, Presence, Users};
+use crate::rules;
+
+/// Bounds of what users share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorldLimits {
+    /// Most channels.
+    pub channels: usize,
+    /// Most channels of one user.
+    pub channels_per_user: usize,
+}
 
 /// The users, the channels, and the numbers of lists and messages.
 #[derive(Debug)]
@@ -20,64 +30,148 @@ pub struct World {
     pub channels: Channels,
     /// Number of the world's latest message.
     sequence: u64,
+    limits: WorldLimits,
 }
 
 impl World {
-    /// Creates an empty world with at most `channels` channels.
-    pub fn new(channels: usize) -> Self {
-        Self { users: Users::default(), channels: Channels::new(channels), sequence: 0 }
+    /// Creates an empty world.
+    pub fn new(limits: WorldLimits) -> Self {
+        Self { users: Users::default(), channels: Channels::new(limits.channels), sequence: 0, limits }
     }
 
-    /// Applies a fact. Returns `None` if the state has overtaken it: its user is gone, or its
-    /// channel has ended. Such a fact changes nothing.
-    pub fn apply(&mut self, fact: Fact) -> Option<Change> {
-        Some(match fact {
-            Fact::Entered { user, name, claim } => {
-                let user = User { id: user, name };
-                self.users.enter(user.clone(), claim, self.sequence)?;
-                Change::Entered { user, list_state: self.users.list_state() }
+    /// Applies a fact, or refuses it: others have overtaken it, or it asks for what may not be. A
+    /// refused fact changes nothing, but that the packet counts as handled.
+    pub fn apply(&mut self, fact: Fact) -> Result<Change, Outcome> {
+        match fact {
+            Fact::Entered { name, claim } => {
+                let user = User { id: self.users.next_id(), name };
+                self.users.enter(user.clone(), claim, self.sequence).ok_or(Outcome::AlreadyOnline)?;
+                Ok(Change::Entered { user, list_state: self.users.list_state() })
             }
-            Fact::Left { user, departure } => {
-                let presence = self.users.leave(user)?;
-                let channels = &mut self.channels;
-                let left = presence.channels.iter();
-                let left = left.filter_map(|Membership { channel, .. }| {
-                    Some((*channel, channels.leave(*channel, user)?))
-                });
-                let channels = left.collect();
-                Change::Left { presence, departure, channels, list_state: self.users.list_state() }
+            Fact::Left { user, turn, departure } => {
+                let turn = if departure == Departure::Kicked { None } else { Some(turn) };
+                self.leave(user, turn, departure).ok_or(Outcome::NoSuchUser)
             }
-            Fact::Away { user } => self.set_away(user, true)?,
-            Fact::Back { user } => self.set_away(user, false)?,
-            Fact::ChannelMade { channel, name, owner } => {
-                let presence = self.users.get_mut(owner)?;
-                self.channels.create(channel, name, owner)?;
-                presence.channels.push(Membership { channel, since: 0 });
-                Change::None
+            Fact::Away { user, turn, handled } => {
+                let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
+                presence.is_away = true;
+                presence.handled = handled;
+                Ok(Change::Away { user, claim: presence.claim })
             }
-            Fact::Joined { channel, user } => {
-                let presence = self.users.get_mut(user)?;
-                let list_state = self.channels.join(channel, user)?;
-                let since = self.channels.get(channel)?.sequence();
-                presence.channels.push(Membership { channel, since });
-                Change::Joined { channel, user: presence.user.clone(), list_state }
+            Fact::Back { user, token, handled } => {
+                let presence = self.users.get_mut(user).filter(|presence| presence.accepts(token));
+                let presence = presence.ok_or(Outcome::NoSuchUser)?;
+                presence.turn = presence.turn.wrapping_add(1);
+                presence.token = token.saturating_add(1);
+                presence.handled = handled.unwrap_or(presence.handled);
+                presence.is_away = false;
+                let Presence { claim, turn, handled, .. } = *presence;
+                Ok(Change::Back { user, claim, turn, handled })
             }
-            Fact::Parted { channel, user, departure } => {
-                let presence = self.users.get_mut(user)?;
-                let list_state = self.channels.leave(channel, user)?;
-                presence.channels.retain(|membership| membership.channel != channel);
-                Change::Parted { channel, user, departure, list_state }
+            Fact::Did { user, turn, handled, deed } => {
+                let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
+                presence.handled = handled;
+                self.act(user, deed)
             }
-            Fact::Said(message) => Change::Said(ChatMessage { sequence: self.number(&message)?, ..message }),
-            Fact::Whispered(message) => {
-                let (from, to) = (message.sender.id, message.target);
-                if self.users.get(from).is_none() || self.users.get(to).is_none() {
-                    return None;
+        }
+    }
+
+    fn leave(&mut self, user: u32, turn: Option<u32>, departure: Departure) -> Option<Change> {
+        let presence = self.users.get(user)?;
+        if turn.is_some_and(|turn| turn != presence.turn) {
+            return None;
+        }
+        let presence = self.users.leave(user)?;
+        let channels = &mut self.channels;
+        let left = presence.channels.iter();
+        let left =
+            left.filter_map(|Membership { channel, .. }| Some((*channel, channels.leave(*channel, user)?)));
+        let channels = left.collect();
+        Some(Change::Left { presence, departure, channels, list_state: self.users.list_state() })
+    }
+
+    fn act(&mut self, user: u32, deed: Deed) -> Result<Change, Outcome> {
+        match deed {
+            Deed::MakeChannel(name) => {
+                if self.channels.find(&rules::key(&name)).is_some() {
+                    return Err(Outcome::NameTaken);
                 }
-                let copy = if to == from { None } else { Some(self.whisper(from)?) };
-                Change::Whispered { number: self.whisper(to)?, copy, message }
+                let has_room = self.has_room_for_channel(user)?;
+                if !has_room || !self.channels.has_room() {
+                    return Err(Outcome::TooManyChannels);
+                }
+                let channel = self.channels.create(name, user).ok_or(Outcome::NameTaken)?;
+                self.add_membership(user, channel, 0)?;
+                Ok(Change::ChannelMade { channel })
             }
-        })
+            Deed::Join { channel } => {
+                let found = self.channels.get(channel).ok_or(Outcome::NoSuchChannel)?;
+                if found.contains(user) {
+                    return Ok(Change::WasMember { channel });
+                }
+                let since = found.sequence();
+                if !self.has_room_for_channel(user)? {
+                    return Err(Outcome::TooManyChannels);
+                }
+                let list_state = self.channels.join(channel, user).ok_or(Outcome::NoSuchChannel)?;
+                let user = self.add_membership(user, channel, since)?;
+                Ok(Change::Joined { channel, user, list_state })
+            }
+            Deed::Part { channel } => self.part(channel, user, Departure::Voluntary),
+            Deed::Kick { channel, member } => {
+                match self.channels.get(channel).filter(|found| found.contains(user)) {
+                    None => Err(Outcome::NotAMember),
+                    Some(found) if found.owner() != user => Err(Outcome::NotTheOwner),
+                    Some(_) => self.part(channel, member, Departure::Kicked),
+                }
+            }
+            Deed::Say(words) => self.say(user, words),
+        }
+    }
+
+    fn has_room_for_channel(&self, user: u32) -> Result<bool, Outcome> {
+        let presence = self.users.get(user).ok_or(Outcome::NoSuchUser)?;
+        Ok(presence.channels.len() < self.limits.channels_per_user)
+    }
+
+    fn add_membership(&mut self, user: u32, channel: u32, since: u64) -> Result<User, Outcome> {
+        let presence = self.users.get_mut(user).ok_or(Outcome::NoSuchUser)?;
+        presence.channels.push(Membership { channel, since });
+        Ok(presence.user.clone())
+    }
+
+    fn part(&mut self, channel: u32, user: u32, departure: Departure) -> Result<Change, Outcome> {
+        let list_state = self.channels.leave(channel, user).ok_or(Outcome::NotAMember)?;
+        if let Some(presence) = self.users.get_mut(user) {
+            presence.channels.retain(|membership| membership.channel != channel);
+        }
+        Ok(Change::Parted { channel, user, departure, list_state })
+    }
+
+    /// Numbers a message.
+    fn say(&mut self, user: u32, words: Words) -> Result<Change, Outcome> {
+        let sender = self.users.get(user).ok_or(Outcome::NoSuchUser)?.user.clone();
+        let sequence = match words.scope {
+            Scope::World => {
+                self.sequence += 1;
+                self.sequence
+            }
+            Scope::Channel => {
+                let channel = self.channels.get_for_member(words.target, user);
+                channel.ok_or(Outcome::NotAMember)?.next_sequence()
+            }
+            Scope::Nearby => return Err(Outcome::NoPosition),
+            Scope::Whisper => {
+                let to = words.target;
+                if self.users.get(to).is_none() {
+                    return Err(Outcome::NoSuchUser);
+                }
+                let copy = if to == user { None } else { self.whisper(user) };
+                let sequence = self.whisper(to).ok_or(Outcome::NoSuchUser)?;
+                return Ok(Change::Whispered { message: words.said_by(sender, sequence), copy });
+            }
+        };
+        Ok(Change::Said(words.said_by(sender, sequence)))
     }
 
     /// Returns the state of the list of the world (0) or of a channel.
@@ -106,31 +200,10 @@ impl World {
         presence.membership(room).map(|membership| membership.since)
     }
 
-    fn set_away(&mut self, user: u32, is_away: bool) -> Option<Change> {
-        let presence = self.users.get_mut(user)?;
-        presence.is_away = is_away;
-        Some(Change::Away { claim: presence.claim, is_away })
-    }
-
     fn whisper(&mut self, user: u32) -> Option<u64> {
         let presence = self.users.get_mut(user)?;
         presence.whispers += 1;
         Some(presence.whispers)
-    }
-
-    /// Returns the number of a new message of the world or of a channel.
-    fn number(&mut self, message: &ChatMessage) -> Option<u64> {
-        match message.scope {
-            Scope::World => {
-                self.users.get(message.sender.id)?;
-                self.sequence += 1;
-                Some(self.sequence)
-            }
-            Scope::Channel => {
-                Some(self.channels.get_for_member(message.target, message.sender.id)?.next_sequence())
-            }
-            Scope::Nearby | Scope::Whisper => None,
-        }
     }
 }
 
@@ -153,53 +226,58 @@ mod tests {
     use throng_core::wire::packets::{ChannelName, Claim, Name, ServerTimes};
 
     use super::*;
-    use crate::chat::Departure;
 
     const USERS: u32 = 6;
 
-    fn message(scope: Scope, target: u32, sender: u32) -> ChatMessage {
-        let sender = User { id: sender, name: Name::truncated("n") };
+    fn words(scope: Scope, target: u32) -> Deed {
         let times = ServerTimes { received_us: 1, queued_us: 2, handled_us: 3 };
-        ChatMessage { scope, target, sequence: 0, sender, stamp: 7, times, text: Text::truncated("hi") }
+        Deed::Say(Words { scope, target, stamp: 7, times, text: Text::truncated("hi") })
     }
 
-    fn fact() -> impl Strategy<Value = Fact> {
-        let user = 1..=USERS;
+    fn deed() -> impl Strategy<Value = Deed> {
         let channel = 1..4u32;
-        let departure = prop_oneof![Just(Departure::Voluntary), Just(Departure::Kicked)];
         prop_oneof![
-            6 => (user.clone(), 1..=u64::from(USERS)).prop_map(|(user, account)| Fact::Entered {
-                user,
-                name: Name::truncated(&format!("user {user}")),
-                claim: Claim { account, id: 9 },
-            }),
-            1 => (user.clone(), departure.clone()).prop_map(|(user, departure)| Fact::Left { user, departure }),
-            1 => user.clone().prop_map(|user| Fact::Away { user }),
-            1 => user.clone().prop_map(|user| Fact::Back { user }),
-            2 => (channel.clone(), user.clone()).prop_map(|(channel, owner)| Fact::ChannelMade {
-                channel,
-                name: ChannelName::truncated(&format!("channel {}", channel % 3)),
-                owner,
-            }),
-            3 => (channel.clone(), user.clone()).prop_map(|(channel, user)| Fact::Joined { channel, user }),
-            1 => (channel.clone(), user.clone(), departure)
-                .prop_map(|(channel, user, departure)| Fact::Parted { channel, user, departure }),
-            3 => user.clone().prop_map(|user| Fact::Said(message(Scope::World, 0, user))),
-            3 => (channel, user.clone()).prop_map(|(to, user)| Fact::Said(message(Scope::Channel, to, user))),
-            2 => (user.clone(), user).prop_map(|(to, user)| Fact::Whispered(message(Scope::Whisper, to, user))),
+            2 => (0..3).prop_map(|name| Deed::MakeChannel(ChannelName::truncated(&format!("channel {name}")))),
+            3 => channel.clone().prop_map(|channel| Deed::Join { channel }),
+            1 => channel.clone().prop_map(|channel| Deed::Part { channel }),
+            1 => (channel.clone(), 1..=USERS).prop_map(|(channel, member)| Deed::Kick { channel, member }),
+            3 => Just(words(Scope::World, 0)),
+            3 => channel.prop_map(|channel| words(Scope::Channel, channel)),
+            2 => (1..=USERS).prop_map(|to| words(Scope::Whisper, to)),
         ]
     }
 
+    pub(crate) fn fact() -> impl Strategy<Value = Fact> {
+        let (user, turn) = (1..=2 * USERS, 0..3u32);
+        let departure = prop_oneof![Just(Departure::Voluntary), Just(Departure::Kicked)];
+        prop_oneof![
+            6 => (1..=u64::from(USERS)).prop_map(|account| Fact::Entered {
+                name: Name::truncated(&format!("user {account}")),
+                claim: Claim { account, id: 9 },
+            }),
+            1 => (user.clone(), turn.clone(), departure)
+                .prop_map(|(user, turn, departure)| Fact::Left { user, turn, departure }),
+            1 => (user.clone(), turn.clone(), 0..9u32)
+                .prop_map(|(user, turn, handled)| Fact::Away { user, turn, handled }),
+            1 => (user.clone(), 0..4u32, prop::option::of(0..9u32))
+                .prop_map(|(user, token, handled)| Fact::Back { user, token, handled }),
+            14 => (user, turn.prop_map(|turn| turn / 2), 0..9u32, deed())
+                .prop_map(|(user, turn, handled, deed)| Fact::Did { user, turn, handled, deed }),
+        ]
+    }
+
+    const LIMITS: WorldLimits = WorldLimits { channels: 2, channels_per_user: 1 };
+
     proptest! {
         #[test]
-        fn the_same_facts_give_the_same_state_and_an_overtaken_one_changes_nothing(
+        fn the_same_facts_give_the_same_state_and_a_refused_one_changes_nothing(
             facts in prop::collection::vec(fact(), 0..200),
         ) {
-            let [mut one, mut other] = [World::new(2), World::new(2)];
+            let [mut one, mut other] = [World::new(LIMITS), World::new(LIMITS)];
             for fact in facts {
                 let before = one.digest();
                 let change = one.apply(fact.clone());
-                if change.is_none() {
+                if change.is_err() && !matches!(fact, Fact::Did { .. }) {
                     prop_assert_eq!(one.digest(), before, "{:?}", fact);
                 }
                 prop_assert_eq!(change, other.apply(fact));
@@ -208,6 +286,31 @@ mod tests {
             let members: usize = one.channels.sorted().iter().map(|(_, channel)| channel.members_after(0).count()).sum();
             let memberships: usize = one.users.sorted().iter().map(|user| user.channels.len()).sum();
             prop_assert_eq!(members, memberships);
+            prop_assert!(one.users.sorted().iter().all(|user| user.channels.len() <= LIMITS.channels_per_user));
         }
+    }
+
+    #[test]
+    fn a_deed_of_an_earlier_turn_is_void() {
+        let mut world = World::new(LIMITS);
+        let claim = Claim { account: 1, id: 9 };
+        world.apply(Fact::Entered { name: Name::truncated("n"), claim }).unwrap();
+        let say = |turn, handled| Fact::Did { user: 1, turn, handled, deed: words(Scope::World, 0) };
+        world.apply(say(0, 1)).unwrap();
+        // Its server has not noticed yet that the user has resumed elsewhere.
+        let back = |token| Fact::Back { user: 1, token, handled: None };
+        assert!(matches!(world.apply(back(1)), Ok(Change::Back { turn: 1, handled: 1, .. })));
+        assert_eq!(world.apply(say(0, 2)), Err(Outcome::NoSuchUser));
+        assert_eq!(world.apply(Fact::Away { user: 1, turn: 0, handled: 2 }), Err(Outcome::NoSuchUser));
+        world.apply(say(1, 2)).unwrap();
+        world.apply(Fact::Away { user: 1, turn: 1, handled: 5 }).unwrap();
+        assert!(
+            matches!(world.apply(back(1)), Ok(Change::Back { turn: 2, handled: 5, .. })),
+            "the one before"
+        );
+        assert_eq!(world.apply(back(3)), Err(Outcome::NoSuchUser), "one that is yet to come");
+        let left = |turn, departure| Fact::Left { user: 1, turn, departure };
+        assert_eq!(world.apply(left(1, Departure::Voluntary)), Err(Outcome::NoSuchUser));
+        assert!(world.apply(left(1, Departure::Kicked)).is_ok(), "in any turn");
     }
 }

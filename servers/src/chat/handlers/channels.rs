@@ -1,6 +1,8 @@
 //! Requests to create, join, leave and list channels, and to kick members.
 
-use throng_core::content::Call;
+use std::time::Instant;
+
+use throng_core::content::{Call, Effects};
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
@@ -8,116 +10,127 @@ use throng_core::wire::packets::{
 };
 
 use super::history;
-use crate::chat::{Channel, Chat, Departure, Fact};
+use crate::chat::continuation::Continuation;
+use crate::chat::seats::Actor;
+use crate::chat::{Change, Chat, Deed};
 use crate::rules;
 
 pub(super) fn create(chat: &mut Chat, call: &mut Call<'_>, request: ChannelCreateRequest) {
-    let user = chat.seats.user(call.session).and_then(|user| chat.world.users.get(user));
-    let Some(account) = user.map(|user| user.claim.account) else { return };
+    let Some(Actor { user, .. }) = chat.seats.actor(call.session) else { return };
+    let Some(account) = account(chat, user) else { return };
     let verdict = chat.throttle.judge_channel(call.session, account, call.now);
     if !chat.carry_out(verdict, call) {
         return;
     }
-    let made = create_channel(chat, call, &request.name);
-    if made.is_ok() {
-        chat.throttle.made_channel(call.session, account, call.now);
+    let name = request.name;
+    let is_reserved = chat.settings.reserved.contains(&name);
+    match rules::check_channel(&name) {
+        Err(outcome) => refuse(chat, user, name, outcome, call.now, call.effects),
+        Ok(_) if is_reserved => refuse(chat, user, name, Outcome::NameReserved, call.now, call.effects),
+        Ok(_) => {
+            let made = Deed::MakeChannel(ChannelName::truncated(&name));
+            chat.act(made, Continuation::Create { user, name }, call);
+        }
     }
-    answer(chat, call, request.name, made);
+}
+
+/// Carries on the request of a user to make a channel.
+pub(in crate::chat) fn created(
+    chat: &mut Chat,
+    user: u32,
+    name: WishedChannel,
+    applied: &Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    if applied.is_ok()
+        && let Some(session) = chat.seats.session(user)
+        && let Some(account) = account(chat, user)
+    {
+        chat.throttle.made_channel(session, account, now);
+    }
+    answer(chat, user, name, applied, now, effects);
+}
+
+fn account(chat: &Chat, user: u32) -> Option<u64> {
+    chat.world.users.get(user).map(|presence| presence.claim.account)
 }
 
 pub(super) fn join(chat: &mut Chat, call: &mut Call<'_>, request: ChannelJoinRequest) {
-    let joined = join_channel(chat, call, &request.name);
-    answer(chat, call, request.name, joined);
+    let Some(Actor { user, .. }) = chat.seats.actor(call.session) else { return };
+    let name = request.name;
+    let channel = rules::check_channel(&name)
+        .and_then(|key| chat.world.channels.find(&key).ok_or(Outcome::NoSuchChannel));
+    match channel {
+        Ok(channel) => chat.act(Deed::Join { channel }, Continuation::Join { user, name }, call),
+        Err(outcome) => refuse(chat, user, name, outcome, call.now, call.effects),
+    }
 }
 
 pub(super) fn leave(chat: &mut Chat, call: &mut Call<'_>, request: ChannelLeaveRequest) {
-    let Some(user) = chat.seats.user(call.session) else { return };
-    // The membership ends before the answer, so that nothing said in the channel follows it.
-    let outcome = part(chat, call, request.channel, user, Departure::Voluntary);
-    chat.answer(user, ChannelLeft { channel: request.channel, outcome }, call.now, call.effects);
+    let Some(Actor { user, .. }) = chat.seats.actor(call.session) else { return };
+    let channel = request.channel;
+    chat.act(Deed::Part { channel }, Continuation::Part { user, channel }, call);
+}
+
+/// Carries on the request of a user to leave a channel. The membership has ended, so that nothing
+/// said in the channel follows the answer.
+pub(in crate::chat) fn parted(
+    chat: &mut Chat,
+    user: u32,
+    channel: u32,
+    applied: &Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    chat.answer(user, ChannelLeft { channel, outcome: outcome(applied) }, now, effects);
 }
 
 pub(super) fn kick(chat: &mut Chat, call: &mut Call<'_>, request: ChannelKickRequest) {
-    let ChannelKickRequest { channel, user } = request;
-    let Some(sender) = chat.seats.user(call.session) else { return };
-    let found = chat.world.channels.get(channel).filter(|channel| channel.contains(sender));
-    let outcome = match found.map(Channel::owner) {
-        None => Outcome::NotAMember,
-        Some(owner) if owner != sender => Outcome::NotTheOwner,
-        Some(_) => part(chat, call, channel, user, Departure::Kicked),
-    };
-    if outcome == Outcome::Ok {
-        chat.answer(user, ChannelLeft { channel, outcome: Outcome::Kicked }, call.now, call.effects);
-    }
-    chat.answer(sender, ChannelKickAnswer { channel, user, outcome }, call.now, call.effects);
+    let ChannelKickRequest { channel, user: member } = request;
+    let Some(Actor { user, .. }) = chat.seats.actor(call.session) else { return };
+    chat.act(Deed::Kick { channel, member }, Continuation::Kick { user, channel, member }, call);
+}
+
+/// Carries on the request of a user to kick a member.
+pub(in crate::chat) fn kicked(
+    chat: &mut Chat,
+    user: u32,
+    channel: u32,
+    member: u32,
+    applied: &Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    let answer = ChannelKickAnswer { channel, user: member, outcome: outcome(applied) };
+    chat.answer(user, answer, now, effects);
+}
+
+fn outcome(applied: &Result<Change, Outcome>) -> Outcome {
+    applied.as_ref().err().copied().unwrap_or(Outcome::Ok)
 }
 
 pub(super) fn list(chat: &mut Chat, call: &mut Call<'_>, request: ChannelListRequest) {
     call.effects.send(call.session, chat.world.channels.list(request.after));
 }
 
-/// Result of a request to be in a channel.
-enum Entry {
-    /// The user has become a member.
-    New(u32),
-    /// The user was a member already.
-    Old(u32),
-}
-
-fn create_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
-    let key = rules::check_channel(name)?;
-    if chat.settings.reserved.contains(name) {
-        return Err(Outcome::NameReserved);
-    }
-    let channels = &chat.world.channels;
-    if channels.find(&key).is_some() {
-        return Err(Outcome::NameTaken);
-    }
-    let user = check_room_for_channel(chat, call)?;
-    if !channels.has_room() {
-        return Err(Outcome::TooManyChannels);
-    }
-    let channel = channels.next_number();
-    let made = Fact::ChannelMade { channel, name: ChannelName::truncated(name), owner: user };
-    chat.commit(made, call.now, call.effects).ok_or(Outcome::TooManyChannels)?;
-    Ok(Entry::New(channel))
-}
-
-fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
-    let key = rules::check_channel(name)?;
-    let channel = chat.world.channels.find(&key).ok_or(Outcome::NoSuchChannel)?;
-    let user = chat.seats.user(call.session).ok_or(Outcome::NoSuchUser)?;
-    if chat.world.channels.get(channel).is_some_and(|channel| channel.contains(user)) {
-        return Ok(Entry::Old(channel));
-    }
-    check_room_for_channel(chat, call)?;
-    chat.commit(Fact::Joined { channel, user }, call.now, call.effects).ok_or(Outcome::NoSuchChannel)?;
-    Ok(Entry::New(channel))
-}
-
-/// Returns the user of a call if it may be in another channel.
-fn check_room_for_channel(chat: &Chat, call: &Call<'_>) -> Result<u32, Outcome> {
-    let user = chat.seats.user(call.session).and_then(|user| chat.world.users.get(user));
-    let user = user.ok_or(Outcome::NoSuchUser)?;
-    if user.channels.len() >= chat.settings.channels_per_user {
-        return Err(Outcome::TooManyChannels);
-    }
-    Ok(user.user.id)
-}
-
 /// Answers a request to be in a channel. A member gets the first page of the list before it joins
 /// the room, so that the page precedes every message.
-fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, entry: Result<Entry, Outcome>) {
-    let Some(user) = chat.seats.user(call.session) else { return };
-    if let Err(outcome) = entry.and_then(|entry| confirm(chat, call, user, &entry)) {
-        let refused = ChannelAnswer { outcome, channel: 0, name, head_count: 0 };
-        chat.answer(user, refused, call.now, call.effects);
-    }
-}
-
-fn confirm(chat: &mut Chat, call: &mut Call<'_>, user: u32, entry: &Entry) -> Result<(), Outcome> {
-    let (Entry::New(number) | Entry::Old(number)) = *entry;
-    let channel = chat.world.channels.get(number).ok_or(Outcome::NoSuchChannel)?;
+pub(in crate::chat) fn answer(
+    chat: &mut Chat,
+    user: u32,
+    name: WishedChannel,
+    applied: &Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    let (number, is_new) = match applied {
+        Ok(Change::ChannelMade { channel } | Change::Joined { channel, .. }) => (*channel, true),
+        Ok(Change::WasMember { channel }) => (*channel, false),
+        Ok(_) => return,
+        Err(outcome) => return refuse(chat, user, name, *outcome, now, effects),
+    };
+    let Some(channel) = chat.world.channels.get(number) else { return };
     let answer = ChannelAnswer {
         outcome: Outcome::Ok,
         channel: number,
@@ -125,19 +138,23 @@ fn confirm(chat: &mut Chat, call: &mut Call<'_>, user: u32, entry: &Entry) -> Re
         head_count: channel.list_state().head_count,
     };
     let page = chat.world.users.channel_page(number, channel, 0);
-    chat.answer(user, answer, call.now, call.effects);
-    call.effects.send_encoded(call.session, page.head, page.users);
-    if let Entry::New(number) = entry {
-        history::send_latest(chat, call, user, *number);
-        call.effects.join(call.session, RoomId(*number));
+    chat.answer(user, answer, now, effects);
+    let Some(session) = chat.seats.session(user) else { return };
+    effects.send_encoded(session, page.head, page.users);
+    if is_new {
+        history::send_latest(chat, session, user, number, effects);
+        effects.join(session, RoomId(number));
     }
-    Ok(())
 }
 
-/// Removes a user from a channel. Returns Ok or NotAMember.
-fn part(chat: &mut Chat, call: &mut Call<'_>, channel: u32, user: u32, departure: Departure) -> Outcome {
-    match chat.commit(Fact::Parted { channel, user, departure }, call.now, call.effects) {
-        Some(_) => Outcome::Ok,
-        None => Outcome::NotAMember,
-    }
+fn refuse(
+    chat: &mut Chat,
+    user: u32,
+    name: WishedChannel,
+    outcome: Outcome,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    let refused = ChannelAnswer { outcome, channel: 0, name, head_count: 0 };
+    chat.answer(user, refused, now, effects);
 }

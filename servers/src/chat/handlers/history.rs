@@ -1,6 +1,7 @@
 //! Requests for the history of rooms.
 
-use throng_core::content::Call;
+use throng_core::SessionId;
+use throng_core::content::{Call, Effects};
 use throng_core::limits::{HISTORY_PAGE, LIST_BYTES_MAX};
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{ChatMessage, History, HistoryRequest, PastMessage};
@@ -17,10 +18,10 @@ pub(super) fn history(chat: &mut Chat, call: &mut Call<'_>, request: HistoryRequ
 }
 
 /// Sends a user that has just come to a room its latest messages, if it may read any.
-pub(super) fn send_latest(chat: &Chat, call: &mut Call<'_>, user: u32, channel: u32) {
+pub(super) fn send_latest(chat: &Chat, session: SessionId, user: u32, channel: u32, effects: &mut Effects) {
     let page = page(chat, user, channel, 0, HISTORY_PAGE);
     if let Some(page) = page.filter(|page| !page.messages.is_empty()) {
-        call.effects.send(call.session, page);
+        effects.send(session, page);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Packets of the links: logins from login servers, and answers from DB agents.
 
 use throng_core::content::Call;
-use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     ChatCancelLogin, ChatNotifyLogin, DbClaimRevoked, DbClaimsSynced, DbLoadCharacter, DbLoadCharacterAnswer,
     LinkHello, Outcome, Role,
@@ -87,6 +86,6 @@ pub(super) fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbCla
     }
     let user = chat.world.users.by_account(revoked.claim.account);
     if let Some(user) = user.filter(|user| user.claim == revoked.claim).map(|user| user.user.id) {
-        chat.close_user(user, CloseReason::LoggedInElsewhere, call);
+        chat.put_out(user, call.now, call.effects);
     }
 }

@@ -1,30 +1,63 @@
 //! Chat messages: their scopes and their recipients.
 
+use std::time::Instant;
+
 use throng_core::clock::monotonic_us;
-use throng_core::content::Call;
+use throng_core::content::{Call, Effects};
 use throng_core::metrics;
 use throng_core::room::Class;
 use throng_core::text::{has_control, is_control};
 use throng_core::wire::CloseReason;
-use throng_core::wire::packets::{
-    ChatMessage, ChatRefused, ChatRequest, ChatText, Outcome, Scope, ServerTimes,
-};
+use throng_core::wire::packets::{ChatRefused, ChatRequest, ChatText, Outcome, Scope, ServerTimes};
 
 use super::queued_us;
+use crate::chat::continuation::Continuation;
+use crate::chat::seats::Actor;
 use crate::chat::sectors::Audience;
-use crate::chat::{Chat, Fact};
+use crate::chat::{Change, Chat, Deed, Words};
 
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
     if request.text.is_empty() || (!has_target && request.target != 0) {
         return chat.close_session(call.session, CloseReason::MalformedPacket, call);
     }
-    let stamp = request.stamp;
-    let Some(user) = chat.seats.user(call.session) else { return };
-    if let Err(outcome) = say(chat, call, user, request) {
-        metrics::MESSAGES_REFUSED.inc();
-        chat.answer(user, ChatRefused { stamp, outcome }, call.now, call.effects);
+    let Some(Actor { user, .. }) = chat.seats.actor(call.session) else { return };
+    let ChatRequest { scope, target, stamp, text } = request;
+    let text = match presentable(text, chat.settings.drop_control_characters) {
+        Ok(text) => text,
+        Err(outcome) => return refuse(chat, user, stamp, outcome, call.now, call.effects),
+    };
+    let times =
+        ServerTimes { received_us: monotonic_us(call.received), queued_us: queued_us(call), handled_us: 0 };
+    let words = Words { scope, target, stamp, times, text };
+    if scope != Scope::Nearby {
+        return chat.act(Deed::Say(words), Continuation::Say { user, stamp }, call);
     }
+    if let Err(outcome) = say_nearby(chat, call, user, words) {
+        refuse(chat, user, stamp, outcome, call.now, call.effects);
+    }
+}
+
+/// Carries on the request of a user to say something.
+pub(in crate::chat) fn said(
+    chat: &mut Chat,
+    user: u32,
+    stamp: u64,
+    applied: &Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    match applied {
+        Ok(Change::Whispered { .. }) => metrics::WHISPERS.inc(),
+        Ok(Change::Said(message)) if message.scope == Scope::World => metrics::BROADCASTS.inc(),
+        Ok(_) => metrics::CHANNEL_MESSAGES.inc(),
+        Err(outcome) => refuse(chat, user, stamp, *outcome, now, effects),
+    }
+}
+
+fn refuse(chat: &mut Chat, user: u32, stamp: u64, outcome: Outcome, now: Instant, effects: &mut Effects) {
+    metrics::MESSAGES_REFUSED.inc();
+    chat.answer(user, ChatRefused { stamp, outcome }, now, effects);
 }
 
 /// Returns a text that every recipient's terminal and page only shows. Fails with TextInvalid, also
@@ -37,40 +70,16 @@ fn presentable(text: ChatText, drops: bool) -> Result<ChatText, Outcome> {
     if rest.is_empty() { Err(Outcome::TextInvalid) } else { Ok(ChatText::truncated(&rest)) }
 }
 
-/// Delivers a message. Fails with NotAMember, NoSuchUser, NoPosition or TextInvalid.
-fn say(chat: &mut Chat, call: &mut Call<'_>, user: u32, request: ChatRequest) -> Result<(), Outcome> {
+/// Delivers a message to the sessions nearby. Fails with NoSuchUser or NoPosition.
+fn say_nearby(chat: &mut Chat, call: &mut Call<'_>, user: u32, words: Words) -> Result<(), Outcome> {
     let sender = chat.world.users.get(user).ok_or(Outcome::NoSuchUser)?.user.clone();
-    let ChatRequest { scope, target, stamp, text } = request;
-    let text = presentable(text, chat.settings.drop_control_characters)?;
-    let times =
-        ServerTimes { received_us: monotonic_us(call.received), queued_us: queued_us(call), handled_us: 0 };
-    let message = ChatMessage { scope, target, sequence: 0, sender, stamp, times, text };
-    match scope {
-        Scope::World => {
-            metrics::BROADCASTS.inc();
-            chat.commit(Fact::Said(message), call.now, call.effects);
-        }
-        Scope::Channel => {
-            let channel = chat.world.channels.get(target);
-            if !channel.is_some_and(|channel| channel.contains(message.sender.id)) {
-                return Err(Outcome::NotAMember);
-            }
-            metrics::CHANNEL_MESSAGES.inc();
-            chat.commit(Fact::Said(message), call.now, call.effects);
-        }
-        Scope::Nearby => {
-            let audience = chat.sectors.audience(call.session, call.now, call.effects);
-            let audience = audience.ok_or(Outcome::NoPosition)?;
-            metrics::NEARBY_MESSAGES.inc();
-            match audience {
-                Audience::Sessions(sessions) => call.effects.multicast(call.session, sessions, message),
-                Audience::Room(room) => call.effects.broadcast(room, Class::Chat, message),
-            }
-        }
-        Scope::Whisper => {
-            chat.commit(Fact::Whispered(message), call.now, call.effects).ok_or(Outcome::NoSuchUser)?;
-            metrics::WHISPERS.inc();
-        }
+    let audience = chat.sectors.audience(call.session, call.now, call.effects);
+    let audience = audience.ok_or(Outcome::NoPosition)?;
+    metrics::NEARBY_MESSAGES.inc();
+    let message = words.said_by(sender, 0);
+    match audience {
+        Audience::Sessions(sessions) => call.effects.multicast(call.session, sessions, message),
+        Audience::Room(room) => call.effects.broadcast(room, Class::Chat, message),
     }
     Ok(())
 }

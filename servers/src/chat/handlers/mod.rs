@@ -2,27 +2,28 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
-mod channels;
+pub(super) mod channels;
 mod history;
 mod links;
-mod messages;
-mod resume;
+pub(super) mod messages;
+pub(super) mod resume;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::clock::{micros, monotonic_us};
-use throng_core::content::{Call, HandlerTable};
+use throng_core::content::{Call, Effects, HandlerTable};
 use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::metrics;
 use throng_core::room::RoomId;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
-    Claim, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LoginNotifyEntered, PingRequest, PongAnswer,
-    PositionUpdate, UserListRequest,
+    Claim, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LoginNotifyEntered, Outcome, PingRequest,
+    PongAnswer, PositionUpdate, UserListRequest,
 };
 
-use super::{Change, Chat, Departure, Expected, Fact, Phase, World};
+use super::continuation::Continuation;
+use super::{Change, Chat, Expected, Fact, Phase, World};
 use crate::chat::list_state::ListState;
 use crate::chat::pages::Page;
 
@@ -69,32 +70,53 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
             }
             return chat.close_session(call.session, CloseReason::AlreadyOnline, call);
         }
-        chat.close_user(older, CloseReason::LoggedInElsewhere, call);
+        chat.put_out(older, call.now, call.effects);
     }
     metrics::TICKETS_USED.inc();
-    // The notice and the first page are made before the session joins the world: an immediate
-    // notice then skips it, and it misses no later one.
-    let entered = Fact::Entered { user: chat.world.users.next_id(), name: ticket.name, claim };
-    let Some(Change::Entered { user, list_state }) = chat.commit(entered, call.now, call.effects) else {
-        return;
+    let then = Continuation::Enter { session: call.session, expected };
+    chat.propose(Fact::Entered { name: ticket.name, claim }, then, call.now, call.effects);
+}
+
+/// Carries on the request of a session to enter.
+pub(super) fn entered(
+    chat: &mut Chat,
+    session: SessionId,
+    expected: Option<Expected>,
+    applied: Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    let Ok(Change::Entered { user, list_state }) = applied else {
+        // Another login to the account has come first.
+        if let Some(expected) = expected {
+            chat.held_claims.release(expected.claim, effects);
+        }
+        chat.seats.remove(session);
+        chat.throttle.forget(session);
+        return effects.close(session, CloseReason::AlreadyOnline);
     };
     let id = user.id;
-    let counter = chat.seats.enter(call.session, id);
+    if !chat.seats.contains(session) {
+        return chat.give_up(id, now, effects);
+    }
+    chat.seats.enter(session, id);
     let answer = EnterAnswer {
         user,
         head_count: list_state.head_count,
-        shard: shard_of(call.session),
-        token: resume::token(chat, id, claim, counter),
+        shard: shard_of(session),
+        token: resume::token(chat, id),
         resume_ms: millis(chat.settings.resume_window),
         heartbeat_ms: millis(chat.settings.heartbeat),
     };
-    call.effects.send(call.session, answer);
+    effects.send(session, answer);
+    // The notice and the first page are made before the session joins the world: an immediate
+    // notice then skips it, and it misses no later one.
     let page = chat.world.users.page(0);
-    call.effects.send_encoded(call.session, page.head, page.users);
-    history::send_latest(chat, call, id, RoomId::WORLD.0);
-    call.effects.join(call.session, RoomId::WORLD);
+    effects.send_encoded(session, page.head, page.users);
+    history::send_latest(chat, session, id, RoomId::WORLD.0, effects);
+    effects.join(session, RoomId::WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
-        call.effects.send(login, LoginNotifyEntered { claim });
+        effects.send(login, LoginNotifyEntered { claim });
     }
 }
 
@@ -121,9 +143,13 @@ fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
-    chat.remove_session(call.session, Departure::Voluntary, call);
-    call.effects.send(call.session, ExitAnswer {});
-    call.effects.close(call.session, CloseReason::Goodbye);
+    chat.remove_session(call.session, Continuation::Exit(call.session), call);
+}
+
+/// Tells a session that it has left.
+pub(super) fn exited(session: SessionId, effects: &mut Effects) {
+    effects.send(session, ExitAnswer {});
+    effects.close(session, CloseReason::Goodbye);
 }
 
 fn ping(_: &mut Chat, call: &mut Call<'_>, request: PingRequest) {

@@ -1,82 +1,115 @@
 //! Resuming: a user whose connection was lost goes on over a new one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use throng_core::content::Call;
+use throng_core::SessionId;
+use throng_core::content::{Call, Effects};
 use throng_core::crypto::ResumeToken;
 use throng_core::limits::LIST_BYTES_MAX;
 use throng_core::metrics;
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{
-    ChatGap, Claim, HeldChannel, ResumeAnswer, ResumeRequest, ResumeTokenBytes, RoomResumed, Scope,
+    ChatGap, HeldChannel, Outcome, ResumeAnswer, ResumeRequest, ResumeTokenBytes, RoomResumed, Scope,
     UsersChanged,
 };
 use throng_core::wire::{CloseReason, List};
 
 use super::shard_of;
+use crate::chat::continuation::Continuation;
 use crate::chat::pages::{Page, encoded_length};
-use crate::chat::{Chat, Fact, Series};
+use crate::chat::seats::Actor;
+use crate::chat::{Change, Chat, Fact, Presence, Series};
 
-/// Returns the token of a user, empty if this server keeps no place for lost connections.
-pub(super) fn token(chat: &Chat, user: u32, claim: Claim, counter: u32) -> ResumeTokenBytes {
-    if chat.settings.resume_window.is_zero() {
-        return ResumeTokenBytes::default();
+/// Returns the newest token of a user, empty if this server keeps no place for lost connections.
+pub(super) fn token(chat: &Chat, user: u32) -> ResumeTokenBytes {
+    match chat.world.users.get(user) {
+        Some(presence) if !chat.settings.resume_window.is_zero() => {
+            let Presence { token, claim, .. } = *presence;
+            chat.tokens.seal(&ResumeToken { user, counter: token.into(), claim })
+        }
+        _ => ResumeTokenBytes::default(),
     }
-    chat.tokens.seal(&ResumeToken { user, counter: counter.into(), claim })
 }
 
 pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeRequest) {
-    let Some(token) = check(chat, &request.token) else {
+    let Some((user, token)) = check(chat, &request.token) else {
         metrics::RESUMES_REFUSED.inc();
         return chat.close_session(call.session, CloseReason::PlaceLost, call);
     };
     // Everything is verified; changes begin here.
-    let (user, claim) = (token.user, token.claim);
-    if let Some(earlier) = chat.seats.session(user) {
-        chat.leave_rooms(user, call.effects);
-        chat.throttle.detach(earlier, user);
-        call.effects.close(earlier, CloseReason::ResumedElsewhere);
+    let session = chat.seats.session(user);
+    let earlier = chat.detach(user, call.effects);
+    if let Some(session) = session {
+        call.effects.close(session, CloseReason::ResumedElsewhere);
     }
-    let counter = token.counter as u32;
-    let Some((counter, handled)) = chat.seats.resume(call.session, user, counter) else { return };
-    chat.throttle.resume(call.session, user);
-    metrics::RESUMES.inc();
-    chat.commit(Fact::Back { user }, call.now, call.effects);
+    let handled = earlier.map(|earlier| earlier.handled);
+    let then = Continuation::Resume { session: call.session, request: Box::new(request), earlier };
+    chat.propose(Fact::Back { user, token, handled }, then, call.now, call.effects);
+}
 
-    let token = self::token(chat, user, claim, counter);
-    let shard = shard_of(call.session);
+/// Carries on the request of a session to take the place of a user.
+pub(in crate::chat) fn resumed(
+    chat: &mut Chat,
+    session: SessionId,
+    request: &ResumeRequest,
+    earlier: Option<Actor>,
+    applied: Result<Change, Outcome>,
+    now: Instant,
+    effects: &mut Effects,
+) {
+    let Ok(Change::Back { user, turn, handled, .. }) = applied else {
+        metrics::RESUMES_REFUSED.inc();
+        chat.seats.remove(session);
+        chat.throttle.forget(session);
+        effects.close(session, CloseReason::PlaceLost);
+        if let Some(Actor { user, turn, handled }) = earlier {
+            chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, now, effects);
+        }
+        return;
+    };
+    let actor = Actor { user, turn, handled };
+    if !chat.seats.contains(session) {
+        return chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, now, effects);
+    }
+    chat.seats.resume(session, actor);
+    chat.throttle.resume(session, user);
+    metrics::RESUMES.inc();
+
+    let token = self::token(chat, user);
+    let shard = shard_of(session);
     let kept = chat.history.from(Series::Answers(user), u64::from(request.answers) + 1).next();
     let next = chat.seats.answers(user).wrapping_add(1);
     let answers_from = kept.map_or(next, |(number, _)| number as u32);
-    call.effects.send(call.session, ResumeAnswer { handled, answers_from, token, shard });
+    effects.send(session, ResumeAnswer { handled, answers_from, token, shard });
 
-    let mut missed = Missed { chat, call, budget: chat.settings.resume_bytes };
+    let mut missed = Missed { chat, session, effects, budget: chat.settings.resume_bytes };
     missed.send_answers(user, request.answers.into());
     missed.send_whispers(user, request.whispers);
     missed.send_channels(user, &request.channels);
     missed.send_room(user, RoomId::WORLD.0, request.world);
     missed.send_list_changes(request.list_version);
-    call.effects.join(call.session, RoomId::WORLD);
+    effects.join(session, RoomId::WORLD);
 }
 
-/// Returns the content of a token with which a user may resume now.
-fn check(chat: &Chat, token: &ResumeTokenBytes) -> Option<ResumeToken> {
-    let token = chat.tokens.open(token)?;
-    let presence = chat.world.users.get(token.user)?;
-    let counter = u32::try_from(token.counter).ok()?;
-    let is_current = presence.claim == token.claim && chat.seats.is_current(token.user, counter);
-    is_current.then_some(token)
+/// Returns the user that may resume with a token now, and the token's number.
+fn check(chat: &Chat, token: &ResumeTokenBytes) -> Option<(u32, u32)> {
+    let ResumeToken { user, counter, claim } = chat.tokens.open(token)?;
+    let presence = chat.world.users.get(user)?;
+    let counter = u32::try_from(counter).ok()?;
+    (presence.claim == claim && presence.accepts(counter)).then_some((user, counter))
 }
 
 /// Sends a client what it has missed, before anything new.
-struct Missed<'a, 'b> {
+struct Missed<'a> {
     chat: &'a Chat,
-    call: &'a mut Call<'b>,
+    session: SessionId,
+    effects: &'a mut Effects,
     /// Bytes that may still be sent.
     budget: usize,
 }
 
-impl Missed<'_, '_> {
+impl Missed<'_> {
     fn send_answers(&mut self, user: u32, held: u64) {
         let chat = self.chat;
         for (_, answer) in chat.history.from(Series::Answers(user), held.saturating_add(1)) {
@@ -101,10 +134,10 @@ impl Missed<'_, '_> {
             } else if let Some(channel) = chat.world.channels.get(number) {
                 // The client does not know that it has joined.
                 let Page { head, users, .. } = chat.world.users.channel_page(number, channel, 0);
-                self.call.effects.send_encoded(self.call.session, head, users);
+                self.effects.send_encoded(self.session, head, users);
                 self.send_room(user, number, 0);
             }
-            self.call.effects.join(self.call.session, RoomId(number));
+            self.effects.join(self.session, RoomId(number));
         }
     }
 
@@ -116,7 +149,7 @@ impl Missed<'_, '_> {
         let Some(sequence) = self.chat.world.sequence(channel) else { return };
         let Some(list_state) = self.chat.world.list_state(channel) else { return };
         let (version, head_count) = (list_state.version, list_state.head_count);
-        self.call.effects.send(self.call.session, RoomResumed { channel, sequence, version, head_count });
+        self.effects.send(self.session, RoomResumed { channel, sequence, version, head_count });
         let scope = if channel == RoomId::WORLD.0 { Scope::World } else { Scope::Channel };
         self.send_messages(Series::Room(channel), held, sequence, scope, channel);
     }
@@ -135,7 +168,7 @@ impl Missed<'_, '_> {
         let missed = latest.saturating_sub(held).saturating_sub(fitting as u64);
         if missed > 0 {
             metrics::RESUME_GAPS.inc();
-            self.call.effects.send(self.call.session, ChatGap { scope, channel, missed });
+            self.effects.send(self.session, ChatGap { scope, channel, missed });
         }
         for (_, message) in &kept[kept.len() - fitting..] {
             self.send_encoded(message);
@@ -165,10 +198,10 @@ impl Missed<'_, '_> {
             entered,
             left,
         };
-        self.call.effects.send(self.call.session, notice);
+        self.effects.send(self.session, notice);
     }
 
     fn send_encoded(&mut self, packet: &[u8]) {
-        self.call.effects.send_encoded(self.call.session, packet.into(), Arc::default());
+        self.effects.send_encoded(self.session, packet.into(), Arc::default());
     }
 }

@@ -19,6 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const SECTOR: i32 = 10;
 const CHANNELS: usize = 3;
 const CHANNELS_PER_USER: usize = 2;
+const LIMITS: WorldLimits = WorldLimits { channels: CHANNELS, channels_per_user: CHANNELS_PER_USER };
 const HISTORY_ON_JOIN: usize = 3;
 const NAMES: [&str; 6] = ["one", "ONE", "two", "three", "four", " bad"];
 
@@ -125,8 +126,7 @@ impl ModelTest {
     fn new(at_once: usize) -> Self {
         let settings = ChatSettings {
             take_over: true,
-            channels: CHANNELS,
-            channels_per_user: CHANNELS_PER_USER,
+            world: LIMITS,
             sector_size: SECTOR as u32,
             notice_at_once: at_once,
             notice_interval: INTERVAL,
@@ -539,9 +539,9 @@ proptest! {
             }
         }
         let chat = &test.fixture.role().chat;
-        let mut fold = World::new(CHANNELS);
+        let mut fold = World::new(LIMITS);
         for fact in &chat.facts {
-            fold.apply(fact.clone());
+            let _ = fold.apply(fact.clone());
         }
         prop_assert_eq!(fold.digest(), chat.world.digest(), "state that no fact has changed");
         // No state is left when all users have left.

@@ -127,8 +127,8 @@ fn a_login_elsewhere_kicks_the_session_from_every_room() {
         [
             format!("{} is expelled from 1", users[0]),
             format!("{} is expelled from 0", users[0]),
-            notice(0, 3, 1, &[], &[1]),
             format!("{} closed: LoggedInElsewhere", users[0]),
+            notice(0, 3, 1, &[], &[1]),
         ]
     );
     assert_eq!(lines.last(), Some(&format!("{again} joins 0")));

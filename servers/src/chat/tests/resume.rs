@@ -607,6 +607,8 @@ fn no_more_places_are_kept_than_may_be() {
     for at in 0..3 {
         net.cut(at, true);
     }
+    let effects = net.fixture.advance_effects(Duration::ZERO);
+    net.carry_out(effects);
     net.read_all(3);
     assert_eq!(net.clients[3].notices, [(vec![], vec![1])], "the longest away has left");
     assert_eq!(net.fixture.role().chat.seats.away(), 2);
