@@ -466,6 +466,24 @@ metrics! {
     Counter RESUMES_REFUSED = "throng_chat_resumes_refused_total";
     /// Rooms, or whispers, of which a resumed user missed messages that were not kept.
     Counter RESUME_GAPS = "throng_chat_resume_gaps_total";
+    /// Batches that this node has published to the fleet, those published again included.
+    Counter FLEET_PUBLISHED = "throng_fleet_published_total";
+    /// Batches that this node has read and that count.
+    Counter FLEET_READ = "throng_fleet_read_total";
+    /// Batches that this node has read and that do not count: repeated, or of a dead node.
+    Counter FLEET_VOID = "throng_fleet_void_total";
+    /// Messages in the fleet's stream that no holder of the cluster key has sealed in this epoch.
+    Counter FLEET_UNREADABLE = "throng_fleet_unreadable_total";
+    /// Snapshots that this node has kept.
+    Counter FLEET_SNAPSHOTS = "throng_fleet_snapshots_total";
+    /// Requests refused because this node was cut off from the fleet.
+    Counter FLEET_REFUSED = "throng_fleet_refused_total";
+    /// Nodes that take part in the fleet.
+    Gauge FLEET_NODES = "throng_fleet_nodes";
+    /// 1 while this node takes part and its batches come back in time.
+    Gauge FLEET_CURRENT = "throng_fleet_current";
+    /// Facts that this node has proposed and that have not come back.
+    Gauge FLEET_PENDING = "throng_fleet_pending";
     /// Bytes of messages that are kept.
     Gauge HISTORY_BYTES = "throng_chat_history_bytes";
     /// Channels that exist now.

@@ -9,6 +9,7 @@ pub mod datadir;
 pub mod db;
 pub mod dbagent;
 mod fair_order;
+pub mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held_claims;

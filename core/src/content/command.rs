@@ -28,8 +28,8 @@ impl From<Command> for Caused {
 pub enum Command {
     /// A command for one session.
     ToSession(SessionId, SessionCommand),
-    /// Send an encoded packet of the first session to each of the others, as chat.
-    Multicast(SessionId, Box<[SessionId]>, Arc<[u8]>),
+    /// Send an encoded packet of the sender with this number to each of the sessions, as chat.
+    Multicast(u32, Box<[SessionId]>, Arc<[u8]>),
     /// Send a room's new key to each member that this shard has: after all frames sealed with the
     /// older key, and before all frames sealed with the new one.
     Rekey(RoomId, Arc<Packet>),

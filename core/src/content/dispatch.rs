@@ -153,7 +153,7 @@ fn app_mail(mail: Mail<Caused>) -> Option<Caused> {
     if let Mail::App(command) = mail { Some(command) } else { None }
 }
 
-fn multicast(sender: SessionId, to: &[SessionId], packet: &Packet, send: SendCommand<'_>) {
+fn multicast(sender: u32, to: &[SessionId], packet: &Packet, send: SendCommand<'_>) {
     let mut encoded = Vec::with_capacity(256);
     packet.encode(&mut encoded);
     let encoded: Arc<[u8]> = encoded.into();

@@ -29,8 +29,8 @@ pub enum Effect {
     Settle(RoomId),
     /// A packet for the members of a room on all shards.
     Broadcast(RoomId, Class, Packet),
-    /// A chat packet of the first session for a few others.
-    Multicast(SessionId, Vec<SessionId>, Packet),
+    /// A chat packet of the sender with this number for a few sessions.
+    Multicast(u32, Vec<SessionId>, Packet),
     /// A connection to another server, from the shard that keeps the links.
     Dial(SocketAddr, Arc<Endpoint>, u64),
 }
@@ -85,8 +85,9 @@ impl Effects {
         self.0.push(Effect::Broadcast(room, class, packet.into()));
     }
 
-    /// Sends a chat packet of `sender` to each of a few sessions.
-    pub fn multicast(&mut self, sender: SessionId, to: Vec<SessionId>, packet: impl Into<Packet>) {
+    /// Sends a chat packet to each of a few sessions. What waits for a slow one is divided among
+    /// senders, by the numbers that the role gives them.
+    pub fn multicast(&mut self, sender: u32, to: Vec<SessionId>, packet: impl Into<Packet>) {
         self.0.push(Effect::Multicast(sender, to, packet.into()));
     }
 

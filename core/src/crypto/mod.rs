@@ -1,6 +1,9 @@
-//! Cryptography: keys, handshake, sealing of frames, tickets, and resume tokens. Knows no sockets.
+//! Cryptography: keys, handshake, sealing of frames, tickets, resume tokens, and what a fleet
+//! says to itself. Knows no sockets.
 
 mod cipher;
+#[cfg(feature = "server")]
+pub mod fleet;
 pub mod frame_cache;
 pub mod handshake;
 pub mod keys;
@@ -11,6 +14,8 @@ pub mod session;
 pub mod ticket;
 mod x25519;
 
+#[cfg(feature = "server")]
+pub use fleet::FleetKeys;
 pub use frame_cache::FrameCache;
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
 #[cfg(feature = "server")]

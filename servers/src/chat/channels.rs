@@ -64,6 +64,17 @@ impl Channel {
         self.members.range((Bound::Excluded(after), Bound::Unbounded)).copied()
     }
 
+    /// Returns a channel as it was.
+    pub(super) fn restored(
+        name: ChannelName,
+        owner: u32,
+        members: BTreeSet<u32>,
+        version: u64,
+        sequence: u64,
+    ) -> Self {
+        Self { name, owner, members, version, sequence }
+    }
+
     /// Returns the number of the latest message.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -80,6 +91,27 @@ impl Channels {
     /// Creates an empty table of at most `max` channels.
     pub fn new(max: usize) -> Self {
         Self { max, last_number: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
+    }
+
+    /// Returns the latest number that was given.
+    pub(super) fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
+    /// Goes on from the latest number that was given.
+    pub(super) fn set_last_number(&mut self, number: u32) {
+        self.last_number = number;
+    }
+
+    /// Yields the channels by their numbers.
+    pub(super) fn by_number(&self) -> impl Iterator<Item = (u32, &Channel)> {
+        self.by_number.iter().map(|(number, channel)| (*number, channel))
+    }
+
+    /// Adds a channel as it was.
+    pub(super) fn restore(&mut self, number: u32, channel: Channel) {
+        self.by_key.insert(rules::key(&channel.name).into(), number);
+        self.by_number.insert(number, channel);
     }
 
     /// Returns the number of channels.

@@ -7,6 +7,7 @@
 use throng_core::wire::packets::{ChannelName, ChatMessage, ChatText, Claim, Name, Scope, ServerTimes, User};
 
 use super::list_state::ListState;
+use super::sectors::Sector;
 use super::users::Presence;
 
 /// The way in which a user leaves a room.
@@ -95,12 +96,19 @@ pub enum Deed {
     },
     /// Says something to the world, to a channel or to another user.
     Say(Words),
+    /// Says something to the users near its sector.
+    SayNearby {
+        /// The sector.
+        sector: Sector,
+        /// The message.
+        words: Words,
+    },
 }
 
 /// A message without its sender and its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
-    /// Recipients; not those nearby.
+    /// Recipients.
     pub scope: Scope,
     /// The channel, or the user.
     pub target: u32,
@@ -191,6 +199,13 @@ pub enum Change {
     },
     /// A message to the world or to a channel.
     Said(ChatMessage),
+    /// A message to the users near a sector.
+    SaidNearby {
+        /// The sector.
+        sector: Sector,
+        /// The message.
+        message: ChatMessage,
+    },
     /// A whisper.
     Whispered {
         /// The message, with its number among the recipient's whispers.

@@ -250,6 +250,11 @@ impl History {
         self.bytes
     }
 
+    /// Yields the series with messages, in any order.
+    pub fn series(&self) -> impl Iterator<Item = Series> {
+        self.kept.keys().copied()
+    }
+
     /// Returns the number of series with messages.
     pub fn count(&self) -> usize {
         self.kept.len()

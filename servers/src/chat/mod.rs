@@ -6,6 +6,7 @@
 mod admission;
 mod channels;
 mod continuation;
+mod encoding;
 mod fact;
 mod handlers;
 mod history;
@@ -15,6 +16,7 @@ mod pages;
 mod roster;
 mod seats;
 mod sectors;
+mod snapshot;
 mod throttle;
 mod users;
 mod world;
@@ -41,13 +43,17 @@ pub use list_state::ListState;
 pub use notices::Notices;
 pub use roster::Roster;
 use seats::{Actor, Phase, Seats};
-pub use sectors::Sectors;
+use sectors::Audience;
+pub use sectors::{Sector, Sectors};
 use throttle::{Throttle, Verdict};
 pub use users::{Membership, Presence, Users};
 pub use world::{World, WorldLimits};
 
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
+
+/// The server itself, where it is the only one.
+const HERE: u32 = 0;
 
 /// Part of a client's outbox that the messages which it has missed may take when it resumes.
 const RESUME_SHARE: usize = 4;
@@ -298,7 +304,7 @@ impl Chat {
 
     /// Has a fact applied, and the request that it is of carried on.
     fn propose(&mut self, fact: Fact, then: Continuation, now: Instant, effects: &mut Effects) {
-        let applied = self.commit(fact, now, effects);
+        let applied = self.commit(HERE, fact, now, effects);
         self.carry_on(then, applied, now, effects);
     }
 
@@ -309,10 +315,16 @@ impl Chat {
     }
 
     /// Applies a fact, and lets the sessions here that it concerns see the change.
-    fn commit(&mut self, fact: Fact, now: Instant, effects: &mut Effects) -> Result<Change, Outcome> {
+    fn commit(
+        &mut self,
+        node: u32,
+        fact: Fact,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<Change, Outcome> {
         #[cfg(test)]
         self.facts.push(fact.clone());
-        let change = self.world.apply(fact)?;
+        let change = self.world.apply(node, fact)?;
         match &change {
             Change::ChannelMade { .. } | Change::WasMember { .. } => {}
             Change::Away { user, claim } => {
@@ -356,6 +368,15 @@ impl Chat {
                 let packet = Packet::from(message.clone());
                 self.history.push(Series::Room(room.0), message.sequence, now, |out| packet.encode(out));
                 effects.broadcast(room, Class::Chat, packet);
+            }
+            Change::SaidNearby { message, sector } => {
+                let sender = message.sender.id;
+                let session = self.seats.session(sender);
+                let here = session.and_then(|session| self.sectors.audience(session, now, effects));
+                match here.unwrap_or_else(|| self.sectors.audience_of(*sector, now, effects)) {
+                    Audience::Sessions(sessions) => effects.multicast(sender, sessions, message.clone()),
+                    Audience::Room(room) => effects.broadcast(room, Class::Chat, message.clone()),
+                }
             }
             Change::Whispered { message, copy } => {
                 let sender = message.sender.id;
@@ -404,7 +425,7 @@ impl Chat {
         let (sender, number) = (message.sender.id, message.sequence);
         let packet = Packet::from(message);
         self.history.push(Series::Whispers(to), number, now, |out| packet.encode(out));
-        if let (Some(sender), Some(to)) = (self.seats.session(sender), self.seats.session(to)) {
+        if let Some(to) = self.seats.session(to) {
             effects.multicast(sender, vec![to], packet);
         }
     }

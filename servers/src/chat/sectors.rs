@@ -17,7 +17,7 @@ use throng_core::{SessionId, metrics};
 use super::Departure;
 
 /// A sector's column and row.
-type Sector = (i32, i32);
+pub type Sector = (i32, i32);
 
 /// Time without a message after which the room of a sector ends.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -102,6 +102,11 @@ impl Sectors {
         self.change_rooms(session, before, Some(sector), Departure::Voluntary, effects);
     }
 
+    /// Returns the sector of a session that has sent a position.
+    pub fn sector(&self, session: SessionId) -> Option<Sector> {
+        self.slots.get(&session).map(|slot| slot.sector)
+    }
+
     /// Removes a session. One that is kicked must not be able to read what follows.
     pub(super) fn remove(&mut self, session: SessionId, departure: Departure, effects: &mut Effects) {
         let before = self.slots.get(&session).map(|slot| slot.sector);
@@ -168,7 +173,8 @@ impl Sectors {
         Some(audience)
     }
 
-    fn audience_of(&mut self, sector: Sector, now: Instant, effects: &mut Effects) -> Audience {
+    /// Returns the recipients of a message from a sector at `now`.
+    pub(super) fn audience_of(&mut self, sector: Sector, now: Instant, effects: &mut Effects) -> Audience {
         if let Some(crowd) = self.crowds.get_mut(&sector) {
             crowd.last_used = now;
             return Audience::Room(crowd.room);

@@ -22,6 +22,8 @@ pub struct Presence {
     pub since: u64,
     /// Number of the latest whisper to or by the user.
     pub whispers: u64,
+    /// The server that it is, or was, connected to.
+    pub node: u32,
     /// Number of times that the user has resumed: what it did over an earlier connection, and
     /// comes late, is void.
     pub turn: u32,
@@ -86,7 +88,7 @@ impl Users {
 
     /// Adds a user. `since` is the number of the world's latest message. Returns `None` if its id
     /// or its account is in the chat already.
-    pub fn enter(&mut self, user: User, claim: Claim, since: u64) -> Option<()> {
+    pub fn enter(&mut self, user: User, claim: Claim, node: u32, since: u64) -> Option<()> {
         let id = user.id;
         if self.present.contains_key(&id) || self.by_account.contains_key(&claim.account) {
             return None;
@@ -101,6 +103,7 @@ impl Users {
             claim,
             since,
             whispers: 0,
+            node,
             turn: 0,
             token: 1,
             handled: 0,
@@ -160,6 +163,38 @@ impl Users {
         self.get(*self.by_account.get(&account)?)
     }
 
+    /// Returns the latest id, the list's version, and the users of its latest changes.
+    pub(super) fn counters(&self) -> (u32, u64, &VecDeque<u32>) {
+        (self.last_id, self.version, &self.changed)
+    }
+
+    /// Yields the users in the order of their ids.
+    pub(super) fn by_id(&self) -> impl Iterator<Item = &Presence> {
+        self.roster.after(0).filter_map(|(id, _)| self.get(id))
+    }
+
+    /// Returns a list as it was.
+    pub(super) fn restored(
+        last_id: u32,
+        version: u64,
+        changed: VecDeque<u32>,
+        present: Vec<Presence>,
+    ) -> Self {
+        let mut users = Self { last_id, version, changed, ..Self::default() };
+        for presence in present {
+            let id = presence.user.id;
+            users.by_account.insert(presence.claim.account, id);
+            users.roster.insert(&presence.user);
+            users.present.insert(id, presence);
+        }
+        users
+    }
+
+    /// Yields the users, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = &Presence> {
+        self.present.values()
+    }
+
     /// Returns the number of users.
     pub fn count(&self) -> u32 {
         self.present.len() as u32
@@ -192,11 +227,6 @@ impl Users {
         assert_eq!(users.len(), self.by_account.len());
         users
     }
-
-    /// Returns the latest id, the list's version, and the users of its latest changes.
-    pub(super) fn numbers(&self) -> (u32, u64, &VecDeque<u32>) {
-        (self.last_id, self.version, &self.changed)
-    }
 }
 
 #[cfg(test)]
@@ -208,7 +238,7 @@ mod tests {
     fn enter(users: &mut Users, account: u64) -> u32 {
         let user = User { id: users.next_id(), name: Text::truncated("n") };
         let id = user.id;
-        users.enter(user, Claim { account, id: 0 }, 0).unwrap();
+        users.enter(user, Claim { account, id: 0 }, 0, 0).unwrap();
         id
     }
 
@@ -245,9 +275,9 @@ mod tests {
         let wrapped = enter(&mut users, 4);
         assert!(wrapped != 0 && wrapped != first);
         let taken = User { id: first, name: Text::truncated("n") };
-        assert_eq!(users.enter(taken, Claim { account: 9, id: 0 }, 0), None);
+        assert_eq!(users.enter(taken, Claim { account: 9, id: 0 }, 0, 0), None);
         let free = User { id: users.next_id(), name: Text::truncated("n") };
-        assert_eq!(users.enter(free, Claim { account: 1, id: 0 }, 0), None);
+        assert_eq!(users.enter(free, Claim { account: 1, id: 0 }, 0, 0), None);
     }
 
     #[test]

@@ -39,13 +39,13 @@ impl World {
         Self { users: Users::default(), channels: Channels::new(limits.channels), sequence: 0, limits }
     }
 
-    /// Applies a fact, or refuses it: others have overtaken it, or it asks for what may not be. A
+    /// Applies a fact that comes from a server, or refuses it: others have overtaken it, or it asks for what may not be. A
     /// refused fact changes nothing, but that the packet counts as handled.
-    pub fn apply(&mut self, fact: Fact) -> Result<Change, Outcome> {
+    pub fn apply(&mut self, node: u32, fact: Fact) -> Result<Change, Outcome> {
         match fact {
             Fact::Entered { name, claim } => {
                 let user = User { id: self.users.next_id(), name };
-                self.users.enter(user.clone(), claim, self.sequence).ok_or(Outcome::AlreadyOnline)?;
+                self.users.enter(user.clone(), claim, node, self.sequence).ok_or(Outcome::AlreadyOnline)?;
                 Ok(Change::Entered { user, list_state: self.users.list_state() })
             }
             Fact::Left { user, turn, departure } => {
@@ -65,6 +65,7 @@ impl World {
                 presence.token = token.saturating_add(1);
                 presence.handled = handled.unwrap_or(presence.handled);
                 presence.is_away = false;
+                presence.node = node;
                 let Presence { claim, turn, handled, .. } = *presence;
                 Ok(Change::Back { user, claim, turn, handled })
             }
@@ -74,6 +75,15 @@ impl World {
                 self.act(user, deed)
             }
         }
+    }
+
+    /// Returns facts by which the users of a server go away that has ended without a word.
+    pub fn strand(&self, node: u32) -> Vec<Fact> {
+        let here = self.users.iter().filter(|presence| presence.node == node && !presence.is_away);
+        let mut users: Vec<_> =
+            here.map(|Presence { user, turn, handled, .. }| (user.id, *turn, *handled)).collect();
+        users.sort_unstable();
+        users.into_iter().map(|(user, turn, handled)| Fact::Away { user, turn, handled }).collect()
     }
 
     fn leave(&mut self, user: u32, turn: Option<u32>, departure: Departure) -> Option<Change> {
@@ -126,6 +136,10 @@ impl World {
                 }
             }
             Deed::Say(words) => self.say(user, words),
+            Deed::SayNearby { sector, words } => {
+                let sender = self.users.get(user).ok_or(Outcome::NoSuchUser)?.user.clone();
+                Ok(Change::SaidNearby { sector, message: words.said_by(sender, 0) })
+            }
         }
     }
 
@@ -182,8 +196,23 @@ impl World {
         self.channels.get(room).map(Channel::list_state)
     }
 
+    /// Returns the bounds.
+    pub(super) fn limits(&self) -> WorldLimits {
+        self.limits
+    }
+
+    /// Returns the number of the world's latest message.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Goes on from a number of the world's latest message.
+    pub(super) fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
     /// Returns the number of the latest message of the world (0) or of a channel.
-    pub fn sequence(&self, room: u32) -> Option<u64> {
+    pub fn latest(&self, room: u32) -> Option<u64> {
         if room == RoomId::WORLD.0 {
             return Some(self.sequence);
         }
@@ -213,14 +242,14 @@ impl World {
     pub(super) fn digest(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        let (users, numbers) = (self.users.sorted(), self.users.numbers());
+        let (users, numbers) = (self.users.sorted(), self.users.counters());
         format!("{users:?} {numbers:?} {:?} {}", self.channels.sorted(), self.sequence).hash(&mut hasher);
         hasher.finish()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use throng_core::wire::Text;
     use throng_core::wire::packets::{ChannelName, Claim, Name, ServerTimes};
@@ -234,6 +263,11 @@ mod tests {
         Deed::Say(Words { scope, target, stamp: 7, times, text: Text::truncated("hi") })
     }
 
+    fn nearby() -> Words {
+        let Deed::Say(words) = words(Scope::Nearby, 0) else { unreachable!("it says something") };
+        words
+    }
+
     fn deed() -> impl Strategy<Value = Deed> {
         let channel = 1..4u32;
         prop_oneof![
@@ -243,6 +277,7 @@ mod tests {
             1 => (channel.clone(), 1..=USERS).prop_map(|(channel, member)| Deed::Kick { channel, member }),
             3 => Just(words(Scope::World, 0)),
             3 => channel.prop_map(|channel| words(Scope::Channel, channel)),
+            1 => (-3..3, -3..3).prop_map(|sector| Deed::SayNearby { sector, words: nearby() }),
             2 => (1..=USERS).prop_map(|to| words(Scope::Whisper, to)),
         ]
     }
@@ -266,7 +301,7 @@ mod tests {
         ]
     }
 
-    const LIMITS: WorldLimits = WorldLimits { channels: 2, channels_per_user: 1 };
+    pub(crate) const LIMITS: WorldLimits = WorldLimits { channels: 2, channels_per_user: 1 };
 
     proptest! {
         #[test]
@@ -276,11 +311,11 @@ mod tests {
             let [mut one, mut other] = [World::new(LIMITS), World::new(LIMITS)];
             for fact in facts {
                 let before = one.digest();
-                let change = one.apply(fact.clone());
+                let change = one.apply(1, fact.clone());
                 if change.is_err() && !matches!(fact, Fact::Did { .. }) {
                     prop_assert_eq!(one.digest(), before, "{:?}", fact);
                 }
-                prop_assert_eq!(change, other.apply(fact));
+                prop_assert_eq!(change, other.apply(1, fact));
                 prop_assert_eq!(one.digest(), other.digest());
             }
             let members: usize = one.channels.sorted().iter().map(|(_, channel)| channel.members_after(0).count()).sum();
@@ -294,23 +329,23 @@ mod tests {
     fn a_deed_of_an_earlier_turn_is_void() {
         let mut world = World::new(LIMITS);
         let claim = Claim { account: 1, id: 9 };
-        world.apply(Fact::Entered { name: Name::truncated("n"), claim }).unwrap();
+        world.apply(1, Fact::Entered { name: Name::truncated("n"), claim }).unwrap();
         let say = |turn, handled| Fact::Did { user: 1, turn, handled, deed: words(Scope::World, 0) };
-        world.apply(say(0, 1)).unwrap();
+        world.apply(1, say(0, 1)).unwrap();
         // Its server has not noticed yet that the user has resumed elsewhere.
         let back = |token| Fact::Back { user: 1, token, handled: None };
-        assert!(matches!(world.apply(back(1)), Ok(Change::Back { turn: 1, handled: 1, .. })));
-        assert_eq!(world.apply(say(0, 2)), Err(Outcome::NoSuchUser));
-        assert_eq!(world.apply(Fact::Away { user: 1, turn: 0, handled: 2 }), Err(Outcome::NoSuchUser));
-        world.apply(say(1, 2)).unwrap();
-        world.apply(Fact::Away { user: 1, turn: 1, handled: 5 }).unwrap();
+        assert!(matches!(world.apply(1, back(1)), Ok(Change::Back { turn: 1, handled: 1, .. })));
+        assert_eq!(world.apply(1, say(0, 2)), Err(Outcome::NoSuchUser));
+        assert_eq!(world.apply(1, Fact::Away { user: 1, turn: 0, handled: 2 }), Err(Outcome::NoSuchUser));
+        world.apply(1, say(1, 2)).unwrap();
+        world.apply(1, Fact::Away { user: 1, turn: 1, handled: 5 }).unwrap();
         assert!(
-            matches!(world.apply(back(1)), Ok(Change::Back { turn: 2, handled: 5, .. })),
+            matches!(world.apply(1, back(1)), Ok(Change::Back { turn: 2, handled: 5, .. })),
             "the one before"
         );
-        assert_eq!(world.apply(back(3)), Err(Outcome::NoSuchUser), "one that is yet to come");
+        assert_eq!(world.apply(1, back(3)), Err(Outcome::NoSuchUser), "one that is yet to come");
         let left = |turn, departure| Fact::Left { user: 1, turn, departure };
-        assert_eq!(world.apply(left(1, Departure::Voluntary)), Err(Outcome::NoSuchUser));
-        assert!(world.apply(left(1, Departure::Kicked)).is_ok(), "in any turn");
+        assert_eq!(world.apply(1, left(1, Departure::Voluntary)), Err(Outcome::NoSuchUser));
+        assert!(world.apply(1, left(1, Departure::Kicked)).is_ok(), "in any turn");
     }
 }

@@ -99,7 +99,7 @@ impl Sessions {
     /// Queues an encoded message of a sender for each of the sessions, sealed once for each. A
     /// session whose outbox has no room misses it, and so does one for which too much of this
     /// sender waits already ([`SENDER_SHARE`]).
-    pub fn multicast(&mut self, sender: SessionId, to: &[SessionId], encoded: &[u8]) {
+    pub fn multicast(&mut self, sender: u32, to: &[SessionId], encoded: &[u8]) {
         for id in to {
             let has_room = self.make_room(*id, Class::Chat) && self.has_share(*id, sender);
             let Some(conn) = self.table.get_mut(*id).filter(|conn| conn.session.is_open()) else { continue };
@@ -122,7 +122,7 @@ impl Sessions {
 
     /// Returns true if a message of the sender may be queued for the session. Writes first if its
     /// share is used up.
-    fn has_share(&mut self, id: SessionId, sender: SessionId) -> bool {
+    fn has_share(&mut self, id: SessionId, sender: u32) -> bool {
         let has_room = self.shares.has_room(id, sender);
         if has_room || self.table.get(id).is_none_or(|conn| conn.write_blocked) {
             return has_room;

@@ -36,7 +36,7 @@ fn page(chat: &Chat, user: u32, channel: u32, before: u64, count: usize) -> Opti
     // What was said before it came, but for the latest, is not the user's to read.
     let first_readable = chat.world.since(user, channel)?.saturating_sub(earlier) + 1;
     let end = if before == 0 { u64::MAX } else { before };
-    let latest = chat.world.sequence(channel)?;
+    let latest = chat.world.latest(channel)?;
     let from = end.min(latest + 1).saturating_sub(count as u64).max(first_readable);
     let series = Series::Room(channel);
     let kept: Vec<_> = chat.history.from(series, from).take_while(|(number, _)| *number < end).collect();

@@ -5,7 +5,6 @@ use std::time::Instant;
 use throng_core::clock::monotonic_us;
 use throng_core::content::{Call, Effects};
 use throng_core::metrics;
-use throng_core::room::Class;
 use throng_core::text::{has_control, is_control};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatRefused, ChatRequest, ChatText, Outcome, Scope, ServerTimes};
@@ -13,7 +12,6 @@ use throng_core::wire::packets::{ChatRefused, ChatRequest, ChatText, Outcome, Sc
 use super::queued_us;
 use crate::chat::continuation::Continuation;
 use crate::chat::seats::Actor;
-use crate::chat::sectors::Audience;
 use crate::chat::{Change, Chat, Deed, Words};
 
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
@@ -30,12 +28,14 @@ pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatR
     let times =
         ServerTimes { received_us: monotonic_us(call.received), queued_us: queued_us(call), handled_us: 0 };
     let words = Words { scope, target, stamp, times, text };
-    if scope != Scope::Nearby {
-        return chat.act(Deed::Say(words), Continuation::Say { user, stamp }, call);
-    }
-    if let Err(outcome) = say_nearby(chat, call, user, words) {
-        refuse(chat, user, stamp, outcome, call.now, call.effects);
-    }
+    let deed = match (scope, chat.sectors.sector(call.session)) {
+        (Scope::Nearby, Some(sector)) => Deed::SayNearby { sector, words },
+        (Scope::Nearby, None) => {
+            return refuse(chat, user, stamp, Outcome::NoPosition, call.now, call.effects);
+        }
+        _ => Deed::Say(words),
+    };
+    chat.act(deed, Continuation::Say { user, stamp }, call);
 }
 
 /// Carries on the request of a user to say something.
@@ -49,6 +49,7 @@ pub(in crate::chat) fn said(
 ) {
     match applied {
         Ok(Change::Whispered { .. }) => metrics::WHISPERS.inc(),
+        Ok(Change::SaidNearby { .. }) => metrics::NEARBY_MESSAGES.inc(),
         Ok(Change::Said(message)) if message.scope == Scope::World => metrics::BROADCASTS.inc(),
         Ok(_) => metrics::CHANNEL_MESSAGES.inc(),
         Err(outcome) => refuse(chat, user, stamp, *outcome, now, effects),
@@ -68,20 +69,6 @@ fn presentable(text: ChatText, drops: bool) -> Result<ChatText, Outcome> {
     }
     let rest: String = text.chars().filter(|c| drops && !is_control(*c)).collect();
     if rest.is_empty() { Err(Outcome::TextInvalid) } else { Ok(ChatText::truncated(&rest)) }
-}
-
-/// Delivers a message to the sessions nearby. Fails with NoSuchUser or NoPosition.
-fn say_nearby(chat: &mut Chat, call: &mut Call<'_>, user: u32, words: Words) -> Result<(), Outcome> {
-    let sender = chat.world.users.get(user).ok_or(Outcome::NoSuchUser)?.user.clone();
-    let audience = chat.sectors.audience(call.session, call.now, call.effects);
-    let audience = audience.ok_or(Outcome::NoPosition)?;
-    metrics::NEARBY_MESSAGES.inc();
-    let message = words.said_by(sender, 0);
-    match audience {
-        Audience::Sessions(sessions) => call.effects.multicast(call.session, sessions, message),
-        Audience::Room(room) => call.effects.broadcast(room, Class::Chat, message),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl Missed<'_> {
         // user's to read.
         let Some(since) = self.chat.world.since(user, channel) else { return };
         let held = held.max(since);
-        let Some(sequence) = self.chat.world.sequence(channel) else { return };
+        let Some(sequence) = self.chat.world.latest(channel) else { return };
         let Some(list_state) = self.chat.world.list_state(channel) else { return };
         let (version, head_count) = (list_state.version, list_state.head_count);
         self.effects.send(self.session, RoomResumed { channel, sequence, version, head_count });

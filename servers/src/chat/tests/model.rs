@@ -541,7 +541,7 @@ proptest! {
         let chat = &test.fixture.role().chat;
         let mut fold = World::new(LIMITS);
         for fact in &chat.facts {
-            let _ = fold.apply(fact.clone());
+            let _ = fold.apply(HERE, fact.clone());
         }
         prop_assert_eq!(fold.digest(), chat.world.digest(), "state that no fact has changed");
         // No state is left when all users have left.

@@ -70,7 +70,8 @@ impl World {
                 Effect::Broadcast(room, class, packet) => self.broadcast(room, class, &packet),
                 Effect::Multicast(sender, to, packet) => {
                     if let Packet::ChatMessage(message) = &packet {
-                        let is_copy = message.scope == Scope::Whisper && to == [sender];
+                        let recipient = to.first().and_then(|to| self.truth.user_of(*to));
+                        let is_copy = message.scope == Scope::Whisper && recipient == Some(sender);
                         self.truth.take_effect(message.stamp, is_copy);
                     }
                     for to in to {
