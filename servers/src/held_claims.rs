@@ -145,6 +145,21 @@ impl HeldClaims {
         }
     }
 
+    /// Removes a claim whose user has resumed at another server, which takes the claim over.
+    pub fn hand_over(&mut self, claim: &Claim) {
+        self.held.remove(&claim.id);
+    }
+
+    /// Adds a claim whose user has resumed here, and which may have ended with the server that held
+    /// it. The DB agents take it up, or revoke it.
+    pub fn take_up(&mut self, claim: Claim, effects: &mut Effects) {
+        self.insert(claim);
+        let at = self.agents.iter().position(|agent| agent.is_synced && agent.lists_in_flight == 0);
+        if let Some(at) = at {
+            self.send_list(at, effects);
+        }
+    }
+
     /// Releases a claim that is held, or may be: a DB agent ignores a claim that this server does
     /// not hold. Without a link nothing is sent, and the next list settles it.
     ///

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use throng_core::clock::unix_ms;
 use throng_core::config::{ByteSize, Config, Duplicate};
-use throng_core::content::RoomPolicy;
+use throng_core::content::{Job, RoomPolicy};
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, ResumeTokens, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::host::HostAddress;
@@ -21,10 +21,10 @@ use throng_core::metrics;
 use throng_core::net::{Addresses, Endpoint, ListenError, Listener, LogLimits, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_core::wire::packets::{self, Address, LinkHello};
-use throng_core::wire::{Text, TooLong};
+use throng_core::wire::{CloseReason, Text, TooLong};
 
 use crate::admin::{self, AdminError, AdminHandle, AdminSources};
-use crate::chat::{Admission, ChatRole, ChatSettings};
+use crate::chat::{self, Admission, ChatRole, ChatSettings, FleetSettings};
 use crate::dbagent::database::Database;
 use crate::dbagent::migrate::MigrateError;
 use crate::dbagent::password::PasswordCost;
@@ -32,10 +32,12 @@ use crate::dbagent::pool::{self, Pool, PoolConfig};
 use crate::dbagent::procedures::{DbError, Fault, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
+use crate::fleet::{self, Bus, BusSettings, NodeInfo, Timing};
 use crate::login::{LoginRole, LoginSettings};
 use crate::manifest::{Manifest, ManifestError};
 use crate::memory::{self, TrimPolicy};
 use crate::node::{self, Node, NodeParts, NodeSize};
+use crate::private_file::PrivateFileError;
 use crate::process::Process;
 use crate::readiness::{CountDbThreads, DbThreads, Readiness, ReadyWatch, all};
 use crate::role::Role;
@@ -50,6 +52,12 @@ pub enum LaunchError {
     /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The bus of the fleet cannot be started.
+    #[error(transparent)]
+    Bus(#[from] fleet::StartError),
+    /// A file with a secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] PrivateFileError),
     /// Threads or pollers cannot be created.
     #[error(transparent)]
     Start(#[from] node::StartError),
@@ -239,6 +247,13 @@ struct DbAgentNode {
     pool: Arc<Pool<Tag>>,
 }
 
+/// The running chat server.
+struct ChatNode {
+    node: Node<fleet::Event>,
+    /// The bus of its fleet.
+    bus: Option<Bus>,
+}
+
 /// A listener as standard output shows it.
 struct ListenAddress {
     name: &'static str,
@@ -257,7 +272,7 @@ struct SessionLimits {
 /// The running roles.
 pub struct Running {
     login: Option<Node<()>>,
-    chat: Option<Node<()>>,
+    chat: Option<ChatNode>,
     dbagent: Option<DbAgentNode>,
     listening: Vec<ListenAddress>,
     endpoints: Endpoints,
@@ -317,7 +332,9 @@ impl Running {
                 pool.upgrade().map(count).unwrap_or_default()
             })
         });
-        Readiness::new(self.board.clone(), database)
+        let has_bus = self.chat.as_ref().is_some_and(|chat| chat.bus.is_some());
+        let readiness = Readiness::new(self.board.clone(), database);
+        if has_bus { readiness.in_fleet() } else { readiness }
     }
 
     /// Returns the addresses on which the roles listen.
@@ -339,13 +356,27 @@ impl Running {
         self.board.end();
         // All clients are told at once. The DB agent stops after the other roles have released
         // their claims.
-        let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
-        for node in draining {
-            node.stop(deadline);
+        let login = self.login.map(|login| login.drain(CloseReason::ServerShutdown));
+        let chat = self.chat.map(|ChatNode { node, bus }| {
+            // The users of a fleet resume at another node.
+            let reason = if bus.is_some() { CloseReason::Moved } else { CloseReason::ServerShutdown };
+            (node.drain(reason), bus)
+        });
+        if let Some(login) = login {
+            login.stop(deadline);
+        }
+        if let Some((chat, bus)) = chat {
+            if bus.is_some() {
+                chat.finish_with(fleet::Event::Ending, deadline);
+            }
+            chat.stop(deadline);
+            if let Some(bus) = bus {
+                bus.stop();
+            }
         }
         if let Some(DbAgentNode { node, pool }) = self.dbagent {
             let deadline = deadline.max(Instant::now() + DB_STOP_MIN);
-            node.drain().stop(deadline);
+            node.drain(CloseReason::ServerShutdown).stop(deadline);
             return pool.shutdown(deadline).map_err(LaunchError::Close);
         }
         Ok(0)
@@ -405,7 +436,7 @@ impl Starter<'_> {
         let sink = move |reply| {
             // Refused only when the content threads have ended, and the answer is not needed any
             // more.
-            let _ = lane.push(throng_core::content::Job::Record(reply).into());
+            let _ = lane.push(Job::Record(reply).into());
             lane.ring();
         };
         let pool = Arc::new(Pool::start(&pool_config, connect, sink)?);
@@ -438,16 +469,37 @@ impl Starter<'_> {
             "" => address.to_string(),
             public => public.to_owned(),
         };
-        let client_side = Some((Address::new(advertised)?, public));
+        let client_address = Address::new(advertised)?;
+        let client_side = Some((client_address.clone(), public));
         let peers = peers(packets::Role::DbAgent, &self.chat_agents);
         let links = self.links(packets::Role::Chat, &config.name, client_side, peers);
         let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
         let tokens = ResumeTokens::new(&self.cluster, rand::random());
-        let role = ChatRole::new(settings, admission, tokens, links, unix_ms);
         let parts = NodeParts::build("chat", self.size(self.running.sessions.chat))?;
-        self.running.chat =
-            Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);
+        let description = chat::description(&settings);
+        let mut role = ChatRole::new(settings, admission, tokens, links, unix_ms);
+        let mut bus = None;
+        if let Some(settings) = BusSettings::of(self.config, description)? {
+            let lane = parts.lanes()[0].clone();
+            let sink = move |event| {
+                // Refused only when the content threads have ended.
+                let _ = lane.push(Job::Record(event).into());
+                lane.ring();
+            };
+            let started = Bus::start(settings, self.cluster.clone(), sink)?;
+            let settings = FleetSettings {
+                timing: Timing::of(self.config),
+                info: NodeInfo { name: Text::truncated(&config.name), client_address, client_key: public },
+                cluster: self.cluster.clone(),
+                instance: rand::random(),
+                outlet: Box::new(started.outlet()),
+            };
+            role = role.in_fleet(settings, Instant::now());
+            bus = Some(started);
+        }
+        let node = parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?;
+        self.running.chat = Some(ChatNode { node, bus });
         self.chat_links = vec![link_address.into()];
         self.running.listening.push(ListenAddress { name: "chat", address, key: Some(public) });
         self.running.listening.push(ListenAddress { name: "chat links", address: link_address, key: None });

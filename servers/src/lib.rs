@@ -19,6 +19,7 @@ pub mod login;
 pub mod manifest;
 mod memory;
 pub mod node;
+pub mod private_file;
 pub mod process;
 mod readiness;
 pub mod role;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use throng_core::content::{Caused, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
+use throng_core::content::{Caused, ContentApp, ContentPool, Dispatcher, Job, Lane, Role, RoomPolicy};
 use throng_core::metrics;
 use throng_core::net::{Acceptor, AcceptorHandle, Listener, LogLimits, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
@@ -135,16 +135,26 @@ pub struct Draining<R> {
 }
 
 impl<R: Send + 'static> Node<R> {
-    /// Begins to stop the role: closes the listeners and tells every client.
-    pub fn drain(self) -> Draining<R> {
+    /// Begins to stop the role: closes the listeners and the connections of all clients.
+    pub fn drain(self, reason: CloseReason) -> Draining<R> {
         tracing::info!(role = self.name, "draining");
         self.acceptor.stop();
-        send_to_all(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
+        send_to_all(&self.mailboxes, || Mail::CloseClients(reason));
         Draining { name: self.name, shards: self.shards, mailboxes: self.mailboxes, pool: self.pool }
     }
 }
 
 impl<R: Send + 'static> Draining<R> {
+    /// Has the role handle a last record once the queued work is complete.
+    pub fn finish_with(&self, record: R, deadline: Instant) {
+        wait_idle(&self.pool, &self.mailboxes, deadline);
+        if let Some(lane) = self.pool.lanes().first() {
+            // Refused only if its thread has ended.
+            let _ = lane.push(Job::Record(record).into());
+            lane.ring();
+        }
+    }
+
     /// Stops the role. Queued work completes first, so that claims are released over the links;
     /// then the links close and the threads end.
     pub fn stop(self, deadline: Instant) {

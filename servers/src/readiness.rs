@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::links::{LinkBoard, Missing};
 use throng_core::log::Trouble;
+use throng_core::metrics;
 use throng_core::shutdown::Shutdown;
 
 /// DB threads of the DB agent of this process.
@@ -24,12 +25,19 @@ pub(crate) type CountDbThreads = Box<dyn Fn() -> DbThreads + Send + Sync>;
 pub(crate) struct Readiness {
     board: Arc<LinkBoard>,
     database: Option<CountDbThreads>,
+    is_node: bool,
 }
 
 impl Readiness {
     /// `database` is none for a process without a DB agent.
     pub(crate) fn new(board: Arc<LinkBoard>, database: Option<CountDbThreads>) -> Self {
-        Self { board, database }
+        Self { board, database, is_node: false }
+    }
+
+    /// Needs the chat server of this process to take part in its fleet.
+    pub(crate) fn in_fleet(mut self) -> Self {
+        self.is_node = true;
+        self
     }
 
     /// Returns the needs that are not met now.
@@ -44,6 +52,10 @@ impl Readiness {
                 hung => format!("{hung} DB threads hang in their driver"),
             };
             missing.insert(0, Missing { what, detail });
+        }
+        if self.is_node && metrics::FLEET_CURRENT.get() == 0 {
+            let what = "the chat server is cut off from its fleet".into();
+            missing.push(Missing { what, detail: String::new() });
         }
         missing
     }

@@ -48,6 +48,16 @@ pub(crate) fn resume_tokens(start: u64) -> ResumeTokens {
 
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
 
+/// Returns the job for a role whose helpers have nothing to say.
+pub(crate) fn lift<R>(job: Job<()>) -> Job<R> {
+    match job {
+        Job::Opened(session, opened) => Job::Opened(session, opened),
+        Job::Packet(session, packet, received) => Job::Packet(session, packet, received),
+        Job::Closed(session, closed) => Job::Closed(session, closed),
+        Job::Record(()) => unreachable!("no helper says anything"),
+    }
+}
+
 /// A role, its clock and its sessions.
 pub(crate) struct RoleFixture<R> {
     role: R,
@@ -55,7 +65,7 @@ pub(crate) struct RoleFixture<R> {
     sessions: u32,
 }
 
-impl<R: Role<Record = ()>> RoleFixture<R> {
+impl<R: Role> RoleFixture<R> {
     /// Creates the fixture of a role with links to `peers`; `make` makes the role from its links.
     pub(crate) fn new(role: packets::Role, peers: &[packets::Role], make: impl FnOnce(Links) -> R) -> Self {
         reset_clock();
@@ -141,7 +151,12 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         self.job(Job::Closed(id, Closed { kind, dialed: None, reason }))
     }
 
-    fn job(&mut self, job: Job<()>) -> Effects {
+    /// Has the role handle what a helper says.
+    pub(crate) fn record(&mut self, record: R::Record) -> Effects {
+        self.job(Job::Record(record))
+    }
+
+    fn job(&mut self, job: Job<R::Record>) -> Effects {
         let mut effects = Effects::default();
         self.role.job(job, self.now, &mut effects);
         effects

@@ -26,7 +26,7 @@ use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::dbagent::sqlite::SqliteFile;
 use crate::login::{LoginRole, LoginSettings};
 use crate::readiness::{CountDbThreads, DbThreads, Readiness};
-use crate::role_fixture::{CHAT_KEY, KEY, RETRY_MAX, links_on, now_ms, reset_clock, resume_tokens};
+use crate::role_fixture::{CHAT_KEY, KEY, RETRY_MAX, lift, links_on, now_ms, reset_clock, resume_tokens};
 use crate::rules::Reserved;
 
 const ALL: [Role; 3] = [Role::Login, Role::Chat, Role::DbAgent];
@@ -45,7 +45,7 @@ impl Running {
     fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
         match self {
             Self::Login(role) => role.job(job, now, effects),
-            Self::Chat(role) => role.job(job, now, effects),
+            Self::Chat(role) => role.job(lift(job), now, effects),
             Self::DbAgent(role) => {
                 let job = match job {
                     Job::Opened(id, opened) => Job::Opened(id, opened),

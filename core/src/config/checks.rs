@@ -58,6 +58,13 @@ const CHECKS: &[Check] = &[
         holds: |config| config.dbagent.request_timeout < config.login.request_timeout,
     },
     Check {
+        left: "fleet.dead_after",
+        relation: "longer than",
+        right: "fleet.heartbeat",
+        reason: "a chat server would be declared dead before it says that it is alive",
+        holds: |config| config.fleet.dead_after > config.fleet.heartbeat,
+    },
+    Check {
         left: "chat.listen",
         relation: "different from",
         right: "chat.link_listen",

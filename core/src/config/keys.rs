@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use super::rate::Rate;
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{HostNames, HostPort, Name, Peers, ReservedNames, Secret, config_enum};
+use super::value::{
+    HostNames, HostPort, MaybePeers, Name, Peers, ReservedNames, Secret, WorldName, config_enum,
+};
 use crate::host::HostAddress;
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, HISTORY_MAX, HISTORY_PAGE,
@@ -153,6 +155,41 @@ settings! {
             /// a new one. It stays in the lists, and only then the others are told that it has
             /// left. 0s lets it leave at once.
             resume_window: Duration = "30s" in secs(0)..=RESUME_WINDOW_MAX;
+        }
+
+        /// A fleet: several chat servers with one world, over NATS JetStream. See "A fleet" above.
+        fleet: Fleet {
+            /// Addresses of NATS servers. Empty means that this chat server is the only one.
+            nats: Vec<HostAddress> = "" in MaybePeers;
+            /// Name of the world that the chat servers share: part of the names of its stream,
+            /// bucket and object store.
+            world: String = "world" in WorldName;
+            /// User of the chat servers, if NATS asks for one with a password.
+            user: String = "";
+            /// Password of the user. Use THRONG_FLEET_PASSWORD rather than the command line.
+            password: Secret = "", secret;
+            /// File with the seed of an nkey, readable by its owner only.
+            nkey_file: Option<PathBuf> = "";
+            /// Credentials file of NATS (a JWT and its seed), readable by its owner only.
+            credentials_file: Option<PathBuf> = "";
+            /// True to refuse NATS servers without TLS.
+            tls: bool = "false";
+            /// File with the certificates of authorities that NATS servers may have theirs from.
+            tls_ca: Option<PathBuf> = "";
+            /// NATS servers that keep each fact: 1 for a trial, 3 in production.
+            replicas: usize = "1" in 1..=5;
+            /// True to have NATS keep facts in memory only. A NATS server that starts again then
+            /// begins an empty world.
+            in_memory: bool = "false";
+            /// Time for which facts are kept. A server that was away for longer takes a snapshot.
+            retention: Duration = "10m" in secs(120)..=secs(86_400);
+            /// Bytes of facts that are kept.
+            retention_size: ByteSize = "1GiB" in kib(16 << 10)..=kib(1 << 30);
+            /// Silence of a chat server after which it says that it is alive.
+            heartbeat: Duration = "250ms" in ms(10)..=secs(60);
+            /// Silence of a chat server after which the others declare it dead. Its users may resume
+            /// at any other.
+            dead_after: Duration = "1200ms" in ms(40)..=secs(600);
         }
 
         /// Ids of accounts, and names of characters and channels.

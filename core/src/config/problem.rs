@@ -54,6 +54,9 @@ pub enum ValueError {
     /// Not a server name.
     #[error("it is not a server name")]
     Name,
+    /// Not the name of a world.
+    #[error("it is not the name of a world")]
+    World,
     /// `host:port` without the port.
     #[error("there is no port")]
     NoPort,

@@ -479,6 +479,35 @@ impl Rule<Vec<HostAddress>> for Peers {
     }
 }
 
+/// Allows the addresses of servers to connect to, or none.
+pub(super) struct MaybePeers;
+
+impl Rule<Vec<HostAddress>> for MaybePeers {
+    fn check(&self, value: &Vec<HostAddress>) -> Result<(), ValueError> {
+        if value.is_empty() { Ok(()) } else { Peers.check(value) }
+    }
+    fn allowed(&self) -> String {
+        format!("{}; at most {LINKS_MAX} items, each once", <Vec<HostAddress>>::shape())
+    }
+}
+
+/// Allows the name of a world, which is part of NATS subjects.
+pub(super) struct WorldName;
+
+impl Rule<String> for WorldName {
+    fn check(&self, value: &String) -> Result<(), ValueError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if (1..=32).contains(&value.len()) && value.chars().all(allowed) {
+            Ok(())
+        } else {
+            Err(ValueError::World)
+        }
+    }
+    fn allowed(&self) -> String {
+        "1 to 32 of the characters a-z, A-Z, 0-9, \"-\" and \"_\"".into()
+    }
+}
+
 /// Allows the names that players cannot take.
 pub(super) struct ReservedNames;
 
@@ -522,6 +551,11 @@ mod tests {
         check(&Name, "", Err("not a server name"));
         check(&Name, "a b", Err("not a server name"));
         check(&Name, &"x".repeat(65), Err("not a server name"));
+        check(&WorldName, "eu-1_a", Ok(()));
+        check(&WorldName, "eu.1", Err("not the name of a world"));
+        check(&WorldName, "", Err("not the name of a world"));
+        check(&MaybePeers, "", Ok(()));
+        check(&MaybePeers, "127.0.0.1:1,127.0.0.1:1", Err("twice"));
         check(&HostPort, "", Ok(()));
         check(&HostPort, "chat.example.org:9200", Ok(()));
         check(&HostPort, "[::1]:9200", Ok(()));

@@ -12,7 +12,6 @@ use crate::clock::micros;
 use crate::limits::{MULTICAST_SLICE, SHARDS_MAX, SPILL_MAX};
 use crate::metrics;
 use crate::net::{Mail, Mailbox};
-use crate::window::Charge;
 use crate::wire::Packet;
 
 /// Shard that dials the links to other servers.
@@ -71,20 +70,15 @@ impl Outbound {
         Self { mailboxes: dispatcher.mailboxes.clone(), spilled }
     }
 
-    /// Carries out the effects in order, and leaves none. `charge` is that of the packet that
+    /// Carries out the effects in order, and leaves none. They hold the charge of the packet that
     /// caused them.
     ///
     /// Must be called under the lock that guards `rooms` and the state of the effects' handler, so
     /// that every shard sees all effects in one order. `began` is the start of the handler. The
     /// shards are not woken before [`Dispatcher::ring`].
-    pub fn dispatch(
-        &mut self,
-        effects: &mut Effects,
-        rooms: &mut RoomRegistry,
-        began: Instant,
-        charge: Option<&Charge>,
-    ) {
-        let send = &mut |shard, command| self.push(shard, Caused { command, charge: charge.cloned() });
+    pub fn dispatch(&mut self, effects: &mut Effects, rooms: &mut RoomRegistry, began: Instant) {
+        let charge = effects.charge();
+        let send = &mut |shard, command| self.push(shard, Caused { command, charge: charge.clone() });
         for effect in effects.drain() {
             match effect {
                 Effect::ToSession(id, command) => send(id.shard(), Command::ToSession(id, command)),

@@ -7,11 +7,15 @@ use super::command::SessionCommand;
 use crate::SessionId;
 use crate::net::Endpoint;
 use crate::room::{Class, RoomId};
+use crate::window::Charge;
 use crate::wire::{CloseReason, Packet};
 
 /// Effects that handlers ask for, in order. A handler does no I/O of its own.
 #[derive(Default)]
-pub struct Effects(Vec<Effect>);
+pub struct Effects {
+    list: Vec<Effect>,
+    charge: Option<Charge>,
+}
 
 /// One effect of a handler.
 pub enum Effect {
@@ -36,76 +40,87 @@ pub enum Effect {
 }
 
 impl Effects {
+    /// Sets the charge of the packet that is handled from now on.
+    pub(super) fn set_charge(&mut self, charge: Option<Charge>) {
+        self.charge = charge;
+    }
+
+    /// Returns the charge of the packet that is being handled. A role that carries a request on
+    /// later holds it until then.
+    pub fn charge(&self) -> Option<Charge> {
+        self.charge.clone()
+    }
+
     /// Sends a packet to one session.
     pub fn send(&mut self, to: SessionId, packet: impl Into<Packet>) {
-        self.0.push(Effect::ToSession(to, SessionCommand::Send(Box::new(packet.into()))));
+        self.list.push(Effect::ToSession(to, SessionCommand::Send(Box::new(packet.into()))));
     }
 
     /// Sends a packet that is encoded already, from two pieces. Other sessions may share `rest`.
     pub fn send_encoded(&mut self, to: SessionId, begin: Box<[u8]>, rest: Arc<[u8]>) {
-        self.0.push(Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)));
+        self.list.push(Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)));
     }
 
     /// Closes a session with a reason that is sent to its peer.
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
-        self.0.push(Effect::ToSession(id, SessionCommand::Close(reason)));
+        self.list.push(Effect::ToSession(id, SessionCommand::Close(reason)));
     }
 
     /// Makes a session a member of a room. It must not be one already, and the caller must end the
     /// membership when the session ends.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
-        self.0.push(Effect::Join(id, room));
+        self.list.push(Effect::Join(id, room));
     }
 
     /// Ends a membership, which must exist. Messages that were sent to the room before still reach
     /// the session.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
-        self.0.push(Effect::Leave(id, room));
+        self.list.push(Effect::Leave(id, room));
     }
 
     /// As [`Self::leave`], against the member's will: the session's keys cannot open later messages
     /// to the room.
     pub fn expel(&mut self, id: SessionId, room: RoomId) {
-        self.0.push(Effect::Expel(id, room));
+        self.list.push(Effect::Expel(id, room));
     }
 
     /// Revokes the room's key, for a user that is put out while it has no session.
     pub fn revoke(&mut self, room: RoomId) {
-        self.0.push(Effect::Revoke(room));
+        self.list.push(Effect::Revoke(room));
     }
 
     /// Has what was sent to the room before reach each member before whatever it gets from now on,
     /// in other rooms too.
     pub fn settle(&mut self, room: RoomId) {
-        self.0.push(Effect::Settle(room));
+        self.list.push(Effect::Settle(room));
     }
 
     /// Sends a packet to all members of a room.
     pub fn broadcast(&mut self, room: RoomId, class: Class, packet: impl Into<Packet>) {
-        self.0.push(Effect::Broadcast(room, class, packet.into()));
+        self.list.push(Effect::Broadcast(room, class, packet.into()));
     }
 
     /// Sends a chat packet to each of a few sessions. What waits for a slow one is divided among
     /// senders, by the numbers that the role gives them.
     pub fn multicast(&mut self, sender: u32, to: Vec<SessionId>, packet: impl Into<Packet>) {
-        self.0.push(Effect::Multicast(sender, to, packet.into()));
+        self.list.push(Effect::Multicast(sender, to, packet.into()));
     }
 
     /// Connects to another server. `Job::Opened` or `Job::Closed` reports the outcome, with
     /// `token`.
     pub fn dial(&mut self, address: SocketAddr, endpoint: Arc<Endpoint>, token: u64) {
-        self.0.push(Effect::Dial(address, endpoint, token));
+        self.list.push(Effect::Dial(address, endpoint, token));
     }
 
     /// Removes all effects, in order. For the dispatcher, and for simulations that carry them out
     /// themselves.
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
-        self.0.drain(..)
+        self.list.drain(..)
     }
 
     /// Returns all effects as text, a line each. For tests of handlers.
     pub fn describe(&self) -> Vec<String> {
-        self.0
+        self.list
             .iter()
             .map(|effect| match effect {
                 Effect::ToSession(to, SessionCommand::Send(packet)) => format!("{to} <- {packet:?}"),

@@ -264,13 +264,15 @@ impl<P: Role> Worker<P> {
             let Some(Task { job, charge }) = self.lane.pop() else { break };
             jobs += 1;
             let now = Instant::now();
+            effects.set_charge(charge);
             role.job(job, now, effects);
-            outbound.dispatch(effects, rooms, now, charge.as_ref());
+            outbound.dispatch(effects, rooms, now);
         }
+        effects.set_charge(None);
         metrics::JOBS.add(jobs as u64);
         let now = Instant::now();
         *tick_at = role.tick(now, effects);
-        outbound.dispatch(effects, rooms, now, None);
+        outbound.dispatch(effects, rooms, now);
         *has_spilled = outbound.drain_spilled();
         true
     }

@@ -64,6 +64,11 @@ wire_enum! {
         PlaceLost = 26,
         /// Another connection has resumed this session's place.
         ResumedElsewhere = 27,
+        /// The server cannot take part in the chat now. Try again later.
+        Unavailable = 28,
+        /// The server gives up the connection, and the user's place is kept. Resume it, at another
+        /// server if there is one.
+        Moved = 29,
         /// The connection could not be made.
         ConnectFailed = 128,
         /// The peer closed the connection without sending Close.

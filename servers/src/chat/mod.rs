@@ -8,6 +8,7 @@ mod channels;
 mod continuation;
 mod encoding;
 mod fact;
+mod fleet;
 mod handlers;
 mod history;
 mod list_state;
@@ -30,7 +31,9 @@ use throng_core::limits::OWN_PACKETS_KEPT;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::{Class, RoomId};
-use throng_core::wire::packets::{self, ChannelLeft, ChatMessage, Claim, LoginNotifyLoaded, Outcome, Scope};
+use throng_core::wire::packets::{
+    self, ChannelLeft, ChatMessage, Claim, DbLoadCharacter, LoginNotifyLoaded, Outcome, Scope,
+};
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
@@ -38,6 +41,8 @@ pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
 use continuation::Continuation;
 pub use fact::{Change, Deed, Departure, Fact, Words};
+use fleet::Fleet;
+pub use fleet::{FleetSettings, description};
 pub use history::{History, HistoryLimits, Series};
 pub use list_state::ListState;
 pub use notices::Notices;
@@ -49,6 +54,7 @@ use throttle::{Throttle, Verdict};
 pub use users::{Membership, Presence, Users};
 pub use world::{World, WorldLimits};
 
+use crate::fleet::Event;
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
 
@@ -155,19 +161,29 @@ pub struct Chat {
     links: Links,
     held_claims: HeldClaims,
     loads: Pending<Load>,
+    /// None where this server is the only one.
+    fleet: Option<Fleet>,
     /// All facts so far.
     #[cfg(test)]
     facts: Vec<Fact>,
 }
 
-/// A login whose character is being loaded.
+/// A login whose character is being loaded, or a user that has resumed here and whose claim is to
+/// follow.
 struct Load {
-    login: SessionId,
+    /// The link to the login server; none for a user that has resumed.
+    login: Option<SessionId>,
     request: u64,
     claim: Claim,
     /// Lists of claims that DB agents had compared before.
     comparisons: u64,
     is_cancelled: bool,
+}
+
+impl Load {
+    fn new(login: Option<SessionId>, request: u64, claim: Claim, held_claims: &HeldClaims) -> Self {
+        Self { login, request, claim, comparisons: held_claims.comparisons(), is_cancelled: false }
+    }
 }
 
 impl ChatRole {
@@ -193,38 +209,56 @@ impl ChatRole {
             links,
             held_claims: HeldClaims::default(),
             loads,
+            fleet: None,
             settings,
             #[cfg(test)]
             facts: Vec::new(),
         };
         Self { table: handlers::table(), chat }
     }
+
+    fn handle(&mut self, packet: Packet, call: &mut Call<'_>) {
+        // Late packets of a session that has ended are dropped.
+        let Some(phase) = self.chat.seats.packet(call.session) else { return };
+        let verdict = self.chat.throttle.judge(call.session, &packet, call.now);
+        if self.chat.carry_out(verdict, call) && !self.table.run(&mut self.chat, call, phase, packet) {
+            self.chat.remove_session(call.session, Continuation::Nothing, call);
+        }
+    }
+
+    /// Makes the server a node of a fleet. It takes no users before the bus has told where the order
+    /// begins.
+    #[must_use]
+    pub fn in_fleet(mut self, settings: FleetSettings, now: Instant) -> Self {
+        self.chat.fleet = Some(Fleet::new(settings, now));
+        self
+    }
 }
 
 impl Role for ChatRole {
-    type Record = ();
+    type Record = Event;
 
-    fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
+    fn job(&mut self, job: Job<Event>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // Late packets of a session that has ended are dropped.
-                if let Some(phase) = self.chat.seats.packet(session) {
-                    let mut call = Call { session, received, now, effects };
-                    let verdict = self.chat.throttle.judge(session, &packet, now);
-                    if !self.chat.carry_out(verdict, &mut call) {
-                        return;
-                    }
-                    if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.remove_session(session, Continuation::Nothing, &mut call);
-                    }
+                if let Some(fleet) = &mut self.chat.fleet
+                    && fleet.must_wait(session, &packet)
+                {
+                    return fleet.hold(session, packet, received, effects.charge());
                 }
+                self.handle(packet, &mut Call { session, received, now, effects });
             }
             Job::Opened(session, opened) => self.chat.opened(session, &opened, effects),
             Job::Closed(session, closed) => {
                 let mut call = Call { session, received: now, now, effects };
                 self.chat.closed(&closed, &mut call);
             }
-            Job::Record(()) => {}
+            Job::Record(event) => {
+                self.chat.hear(event, now, effects);
+                while let Some((session, packet, received)) = self.chat.next_released() {
+                    self.handle(packet, &mut Call { session, received, now, effects });
+                }
+            }
         }
     }
 
@@ -233,22 +267,29 @@ impl Role for ChatRole {
         for load in chat.loads.expire(now) {
             // The DB agent may have moved the claim here already. A release is harmless if it has
             // not.
-            chat.held_claims.release(load.claim, effects);
-            answer_login(&load, Outcome::TryAgainLater, None, effects);
+            if load.login.is_some() {
+                chat.held_claims.release(load.claim, effects);
+            }
+            chat.load_failed(&load, effects);
         }
         for claim in chat.admission.sweep(now, (chat.now_ms)()) {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }
-        while let Some(user) = chat.seats.next_to_leave(now, chat.settings.away_max) {
-            chat.give_up(user, now, effects);
-        }
+        let poll = if chat.fleet.is_some() {
+            chat.tick_fleet(now, effects)
+        } else {
+            while let Some(user) = chat.seats.next_to_leave(now, chat.settings.away_max) {
+                chat.give_up(user, now, effects);
+            }
+            None
+        };
         chat.history.sweep(now);
         chat.sectors.sweep(now, effects);
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
         let next_dial = chat.links.tick(now, effects);
-        [next_dial, chat.seats.next_leave(), chat.loads.next_deadline(), notices, sweep]
+        [next_dial, chat.seats.next_leave(), chat.loads.next_deadline(), notices, sweep, poll]
             .into_iter()
             .flatten()
             .min()
@@ -272,6 +313,9 @@ impl Chat {
     }
 
     fn closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.forget(call.session);
+        }
         match self.seats.user(call.session) {
             Some(user) if self.keeps_place(closed.reason) => self.lose(user, call),
             _ => self.remove_session(call.session, Continuation::Nothing, call),
@@ -286,7 +330,7 @@ impl Chat {
         match link.hello.role {
             packets::Role::DbAgent => {
                 for load in self.loads.fail_link(call.session) {
-                    answer_login(&load, Outcome::TryAgainLater, None, call.effects);
+                    self.load_failed(&load, call.effects);
                 }
                 self.held_claims.links_changed(&self.links, call.effects);
             }
@@ -294,7 +338,7 @@ impl Chat {
                 for claim in self.admission.cancel_all_from(call.session) {
                     self.held_claims.release(claim, call.effects);
                 }
-                for load in self.loads.iter_mut().filter(|load| load.login == call.session) {
+                for load in self.loads.iter_mut().filter(|load| load.login == Some(call.session)) {
                     load.is_cancelled = true;
                 }
             }
@@ -302,16 +346,11 @@ impl Chat {
         }
     }
 
-    /// Has a fact applied, and the request that it is of carried on.
-    fn propose(&mut self, fact: Fact, then: Continuation, now: Instant, effects: &mut Effects) {
-        let applied = self.commit(HERE, fact, now, effects);
-        self.carry_on(then, applied, now, effects);
-    }
-
     /// Proposes what the user of a call does.
     fn act(&mut self, deed: Deed, then: Continuation, call: &mut Call<'_>) {
         let Some(Actor { user, turn, handled }) = self.seats.actor(call.session) else { return };
-        self.propose(Fact::Did { user, turn, handled, deed }, then, call.now, call.effects);
+        let did = Fact::Did { user, turn, handled, deed };
+        self.propose(did, then, Some(call.session), call.now, call.effects);
     }
 
     /// Applies a fact, and lets the sessions here that it concerns see the change.
@@ -331,7 +370,19 @@ impl Chat {
                 self.seats.set_away(*user, now + self.settings.resume_window);
                 self.held_claims.set_away(*claim, true, effects);
             }
-            Change::Back { claim, .. } => self.held_claims.set_away(*claim, false, effects),
+            Change::Back { user, claim, .. } if self.is_here(node) => {
+                self.welcome(*user, *claim, now, effects)
+            }
+            Change::Back { user, claim, .. } => {
+                if let Some(session) = self.seats.session(*user) {
+                    self.detach(*user, effects);
+                    effects.close(session, CloseReason::ResumedElsewhere);
+                }
+                self.seats.vacate(*user);
+                self.throttle.vacate(*user);
+                self.history.forget(Series::Answers(*user));
+                self.held_claims.hand_over(claim);
+            }
             Change::Entered { user, list_state } => {
                 metrics::CHAT_USERS.add(1);
                 self.notices.entered(RoomId::WORLD, user, *list_state, now, effects);
@@ -388,6 +439,46 @@ impl Chat {
             }
         }
         Ok(change)
+    }
+
+    /// Returns true if a node of the fleet is this one.
+    fn is_here(&self, node: u32) -> bool {
+        self.fleet.as_ref().is_none_or(|fleet| fleet.id() == Some(node))
+    }
+
+    /// Has the claim of a user that has resumed here follow it.
+    fn welcome(&mut self, user: u32, claim: Claim, now: Instant, effects: &mut Effects) {
+        if self.seats.answers(user).is_some() {
+            return self.held_claims.set_away(claim, false, effects);
+        }
+        // A minted ticket has no claim.
+        if claim.id != 0 {
+            self.load_character(Load::new(None, 0, claim, &self.held_claims), now, effects);
+        }
+    }
+
+    /// Asks a DB agent for a character, and for the claim with it.
+    fn load_character(&mut self, load: Load, now: Instant, effects: &mut Effects) {
+        let claim = load.claim;
+        let load = match self.held_claims.next_agent() {
+            None => load,
+            Some(agent) => match self.loads.add(agent, load, now) {
+                Ok(request) => return effects.send(agent, DbLoadCharacter { request, claim }),
+                Err(load) => load,
+            },
+        };
+        self.load_failed(&load, effects);
+    }
+
+    /// Ends a load that an agent has not answered, or without the claim.
+    fn load_failed(&mut self, load: &Load, effects: &mut Effects) {
+        if load.login.is_some() {
+            return answer_login(load, Outcome::TryAgainLater, None, effects);
+        }
+        let is_here = self.world.users.by_account(load.claim.account);
+        if is_here.is_some_and(|presence| presence.claim == load.claim && self.is_here(presence.node)) {
+            self.held_claims.take_up(load.claim, effects);
+        }
     }
 
     /// Ends the session of a user that has left, if it has one: another login has put it out.
@@ -452,7 +543,7 @@ impl Chat {
         self.throttle.forget(session);
         if let Some(Actor { user, turn, .. }) = actor {
             let left = Fact::Left { user, turn, departure: Departure::Voluntary };
-            self.propose(left, then, call.now, call.effects);
+            self.propose(left, then, None, call.now, call.effects);
         }
     }
 
@@ -471,16 +562,16 @@ impl Chat {
 
     /// Returns true if the user of a session that has ended for this reason may resume.
     fn keeps_place(&self, reason: CloseReason) -> bool {
-        use CloseReason::{ConnectionLost, IdleTimeout, PeerClosed, TooSlow};
+        use CloseReason::{ConnectionLost, IdleTimeout, Moved, PeerClosed, TooSlow};
         !self.settings.resume_window.is_zero()
-            && matches!(reason, ConnectionLost | IdleTimeout | PeerClosed | TooSlow)
+            && matches!(reason, ConnectionLost | IdleTimeout | Moved | PeerClosed | TooSlow)
     }
 
     /// Keeps the place of a user whose session has been lost.
     fn lose(&mut self, user: u32, call: &mut Call<'_>) {
         if let Some(Actor { user, turn, handled }) = self.detach(user, call.effects) {
             let away = Fact::Away { user, turn, handled };
-            self.propose(away, Continuation::Nothing, call.now, call.effects);
+            self.propose(away, Continuation::Nothing, None, call.now, call.effects);
         }
     }
 
@@ -498,13 +589,13 @@ impl Chat {
     fn give_up(&mut self, user: u32, now: Instant, effects: &mut Effects) {
         let Some(turn) = self.world.users.get(user).map(|presence| presence.turn) else { return };
         let left = Fact::Left { user, turn, departure: Departure::Voluntary };
-        self.propose(left, Continuation::Nothing, now, effects);
+        self.propose(left, Continuation::Nothing, None, now, effects);
     }
 
     /// Puts a user out of the chat, because its account has logged in elsewhere.
     fn put_out(&mut self, user: u32, now: Instant, effects: &mut Effects) {
         let left = Fact::Left { user, turn: 0, departure: Departure::Kicked };
-        self.propose(left, Continuation::Nothing, now, effects);
+        self.propose(left, Continuation::Nothing, None, now, effects);
     }
 
     /// Closes a client's session, whose user leaves by itself.
@@ -545,8 +636,10 @@ impl Departure {
 }
 
 fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Character>, effects: &mut Effects) {
-    let claim = load.claim;
-    effects.send(load.login, LoginNotifyLoaded { request: load.request, outcome, claim, character });
+    let Load { login, request, claim, .. } = *load;
+    if let Some(login) = login {
+        effects.send(login, LoginNotifyLoaded { request, outcome, claim, character });
+    }
 }
 
 #[cfg(test)]

@@ -52,8 +52,8 @@ pub(super) struct Actor {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     line: Line,
-    /// Answers that the user was sent.
-    answers: u32,
+    /// Answers that the user was sent. None for a user of another server that is away.
+    answers: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Seats {
     /// Gives a session a user that has just entered.
     pub(super) fn enter(&mut self, session: SessionId, user: u32) {
         self.sessions.insert(session, Seat { phase: Phase::Entered, user, turn: 0, handled: 0 });
-        self.places.insert(user, Place { line: Line::Up(session), answers: 0 });
+        self.places.insert(user, Place { line: Line::Up(session), answers: Some(0) });
     }
 
     /// Removes a session, and its user's place with it.
@@ -94,10 +94,10 @@ impl Seats {
         Some(Actor { user, turn, handled })
     }
 
-    /// Records that a user is away until `until`.
+    /// Records that a user, of this server or another, is away until `until`.
     pub(super) fn set_away(&mut self, user: u32, until: Instant) {
         self.end_wait(user);
-        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: 0 });
+        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: None });
         place.line = Line::Away { until };
         self.away.insert((until, user));
         metrics::USERS_AWAY.add(1);
@@ -135,11 +135,13 @@ impl Seats {
         self.away.first().map(|(until, _)| *until)
     }
 
-    /// Gives the place of a user without a session to a session, in a turn.
-    pub(super) fn resume(&mut self, session: SessionId, Actor { user, turn, handled }: Actor) {
+    /// Gives the place of a user without a session to a session, in a turn. A user that comes from
+    /// another server has had `answers` answers there.
+    pub(super) fn resume(&mut self, session: SessionId, Actor { user, turn, handled }: Actor, answers: u32) {
         self.end_wait(user);
-        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: 0 });
+        let place = self.places.entry(user).or_insert(Place { line: Line::Down, answers: None });
         place.line = Line::Up(session);
+        place.answers.get_or_insert(answers);
         self.sessions.insert(session, Seat { phase: Phase::Entered, user, turn, handled });
     }
 
@@ -158,6 +160,21 @@ impl Seats {
         (user != 0).then_some(Actor { user, turn, handled })
     }
 
+    /// Returns the sessions of users, and the users.
+    pub(super) fn all(&self) -> Vec<(SessionId, u32)> {
+        let entered = self.sessions.iter().filter(|(_, seat)| seat.user != 0);
+        let mut all: Vec<_> = entered.map(|(session, seat)| (*session, seat.user)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Removes all places. They have no sessions.
+    pub(super) fn vacate_all(&mut self) {
+        metrics::USERS_AWAY.add(-(self.away.len() as i64));
+        self.away.clear();
+        self.places.clear();
+    }
+
     /// Returns true if the session has not ended.
     pub(super) fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
@@ -165,14 +182,14 @@ impl Seats {
 
     /// Counts an answer to a user. Returns its number, or `None` if the user has no place here.
     pub(super) fn answer(&mut self, user: u32) -> Option<u32> {
-        let place = self.places.get_mut(&user)?;
-        place.answers = place.answers.wrapping_add(1);
-        Some(place.answers)
+        let answers = self.places.get_mut(&user)?.answers.as_mut()?;
+        *answers = answers.wrapping_add(1);
+        Some(*answers)
     }
 
-    /// Returns the number of the latest answer to a user.
-    pub(super) fn answers(&self, user: u32) -> u32 {
-        self.places.get(&user).map_or(0, |place| place.answers)
+    /// Returns the number of the latest answer to a user, if it was here that it was sent any.
+    pub(super) fn answers(&self, user: u32) -> Option<u32> {
+        self.places.get(&user)?.answers
     }
 
     /// Returns the user that a session serves.

@@ -16,6 +16,7 @@ use throng_core::wire::packets::{
 use throng_core::wire::{Body, Packet, Text};
 
 mod away;
+mod fleet;
 mod model;
 mod order;
 mod resume;

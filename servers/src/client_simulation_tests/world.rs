@@ -24,7 +24,7 @@ use throng_core::wire::{Body as _, Packet, Text};
 use super::player::Player;
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::dice::Dice;
-use crate::role_fixture::{KEY, advance_clock, links, now_ms, reset_clock, resume_tokens};
+use crate::role_fixture::{KEY, advance_clock, lift, links, now_ms, reset_clock, resume_tokens};
 
 const PLAYERS: usize = 4;
 const NAMES: [&str; 3] = ["hive", "nest", "Nest"];

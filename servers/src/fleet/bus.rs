@@ -8,7 +8,6 @@
 //! The bus may lose a batch to publish: the [`Member`](super::Member) publishes it again.
 
 use std::io;
-use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,46 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::batch::{Batch, Body};
 use super::member::Outgoing;
-
-/// Proof of a node towards NATS.
-#[derive(Debug, Clone)]
-pub enum Login {
-    /// Whoever reaches the port may do everything.
-    None,
-    /// A user and its password.
-    Password(String, String),
-    /// The seed of an nkey.
-    Nkey(String),
-    /// The text of a credentials file.
-    Credentials(String),
-}
-
-/// Settings of the bus.
-#[derive(Debug, Clone)]
-pub struct BusSettings {
-    /// Addresses of NATS servers.
-    pub servers: Vec<String>,
-    /// Proof towards them.
-    pub login: Login,
-    /// True to refuse a connection without TLS.
-    pub tls: bool,
-    /// File with the certificates of the authorities to trust, instead of the system's.
-    pub tls_ca: Option<PathBuf>,
-    /// Name of this node among the connections.
-    pub name: String,
-    /// Name of the world: part of the names of stream, bucket and store.
-    pub world: String,
-    /// Servers that keep what the stream has.
-    pub replicas: usize,
-    /// True to keep it in memory only.
-    pub in_memory: bool,
-    /// Time for which the stream keeps a batch.
-    pub retention: Duration,
-    /// Bytes that the stream keeps.
-    pub retention_bytes: u64,
-    /// Settings and version that all nodes must share, encoded.
-    pub description: Vec<u8>,
-}
+use super::settings::{BusSettings, Login};
 
 /// An order to the bus.
 #[derive(Debug)]
@@ -100,6 +60,8 @@ pub enum Event {
     Up,
     /// The connection is down.
     Down,
+    /// The server ends: this node leaves the fleet after what its users have done.
+    Ending,
 }
 
 /// The bus cannot be started.
@@ -270,7 +232,8 @@ impl Carrier {
     /// Logs a fault, unless it has been logged lately.
     fn log(&mut self, fault: &Fault) {
         let text = fault.to_string();
-        let is_known = self.logged.as_ref().is_some_and(|(logged, at)| *logged == text && at.elapsed() < LOG_PAUSE);
+        let is_known =
+            self.logged.as_ref().is_some_and(|(logged, at)| *logged == text && at.elapsed() < LOG_PAUSE);
         if !is_known {
             tracing::warn!(world = self.settings.world, "fleet: {text}");
             self.logged = Some((text, Instant::now()));
@@ -299,9 +262,11 @@ impl Carrier {
         };
         let options = match &self.settings.login {
             Login::None => options,
-            Login::Password(user, password) => options.user_and_password(user.clone(), password.clone()),
-            Login::Nkey(seed) => options.nkey(seed.clone()),
-            Login::Credentials(text) => options.credentials(text)?,
+            Login::Password(user, password) => {
+                options.user_and_password(user.clone(), password.expose().into())
+            }
+            Login::Nkey(seed) => options.nkey(seed.expose().into()),
+            Login::Credentials(text) => options.credentials(text.expose())?,
         };
         let client = options.connect(&self.settings.servers[..]).await?;
         let mut reconnected = reconnected;
@@ -430,7 +395,8 @@ impl Carrier {
         loop {
             let stream = self.stream(jetstream).await?;
             let state = stream.get_info().await.map_err(Fault::nats)?.state;
-            let reaches = |sequence: u64| state.first_sequence <= sequence + 1 && sequence <= state.last_sequence;
+            let reaches =
+                |sequence: u64| state.first_sequence <= sequence + 1 && sequence <= state.last_sequence;
             let entry = descriptions.entry(DESCRIPTION).await.map_err(Fault::nats)?;
             let entry = entry.filter(|entry| entry.operation == kv::Operation::Put);
             let mut revision = 0;
@@ -492,7 +458,7 @@ impl Carrier {
             name: self.names.stream.clone(),
             subjects: vec![self.names.subject.clone()],
             max_age: self.settings.retention,
-            max_bytes: i64::try_from(self.settings.retention_bytes).unwrap_or(i64::MAX),
+            max_bytes: i64::try_from(self.settings.retention_size).unwrap_or(i64::MAX),
             num_replicas: self.settings.replicas,
             storage: self.storage(),
             discard: stream::DiscardPolicy::Old,

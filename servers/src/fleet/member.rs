@@ -88,7 +88,6 @@ struct InFlight {
 pub struct Member {
     timing: Timing,
     info: NodeInfo,
-    draw: Box<dyn FnMut() -> u64 + Send>,
     ledger: Ledger,
     /// Place of the last batch that was read.
     position: u64,
@@ -112,22 +111,20 @@ pub struct Member {
 }
 
 impl Member {
-    /// Creates a node that begins at a state of the order. `draw` draws the numbers by which the
-    /// others know the node.
+    /// Creates a node that begins at a state of the order. The others know it by `instance`, which
+    /// is drawn at random, and by the numbers that follow if it takes part anew.
     pub fn new(
         timing: Timing,
         info: NodeInfo,
-        mut draw: Box<dyn FnMut() -> u64 + Send>,
+        instance: u64,
         ledger: Ledger,
         position: u64,
         now: Instant,
     ) -> Self {
-        let instance = draw();
         let heard = ledger.nodes().map(|(instance, _)| (instance, now)).collect();
         let mut member = Self {
             timing,
             info,
-            draw,
             ledger,
             position,
             instance,
@@ -154,6 +151,11 @@ impl Member {
     /// Returns the place of the last batch that was read.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Returns a number by which the node can be known if it begins anew.
+    pub fn next_instance(&self) -> u64 {
+        self.instance.wrapping_add(1)
     }
 
     /// Returns this node's number, once it takes part.
@@ -240,7 +242,7 @@ impl Member {
     }
 
     fn start_anew(&mut self, now: Instant) {
-        self.instance = (self.draw)();
+        self.instance = self.instance.wrapping_add(1);
         self.counter = 0;
         self.in_flight.clear();
         self.waiting.clear();
@@ -352,12 +354,7 @@ mod tests {
     }
 
     fn member(number: u64, ledger: Ledger, position: u64, now: Instant) -> Member {
-        let mut next = number << 32;
-        let draw = Box::new(move || {
-            next += 1;
-            next
-        });
-        Member::new(TIMING, info(number), draw, ledger, position, now)
+        Member::new(TIMING, info(number), number << 32, ledger, position, now)
     }
 
     /// A node, what it has read, and what it waits for.
@@ -421,9 +418,9 @@ mod tests {
                 let mut out = Vec::new();
                 node.member.poll(self.now, &mut out);
                 for outgoing in out {
-                    let copies = if is_calm { 1 } else { dice.below(3) };
+                    let copies = if is_calm || !dice.one_in(4) { 1 } else { 2 * dice.below(2) };
                     for _ in 0..if node.is_cut_off { 0 } else { copies } {
-                        let delay = if is_calm { 5 } else { dice.below(800) as u64 };
+                        let delay = if is_calm { 5 } else { dice.below(100) as u64 };
                         let arrives = self.now + Duration::from_millis(delay);
                         self.under_way.push((arrives, outgoing.clone()));
                     }

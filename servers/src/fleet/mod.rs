@@ -11,8 +11,10 @@ mod batch;
 mod bus;
 mod ledger;
 mod member;
+mod settings;
 
 pub use batch::{Batch, Body, NodeInfo};
-pub use bus::{Bus, BusSettings, Command, Event, Login, StartError};
+pub use bus::{Bus, Command, Event, StartError};
 pub use ledger::{Ledger, Node, Verdict};
-pub use member::{Member, Timing};
+pub use member::{Member, Outgoing, Reading, Timing};
+pub use settings::{BusSettings, Login};

@@ -39,7 +39,9 @@ use crate::dbagent::procedures::{NewAccount, NewCharacter, Procedures as _, agen
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings};
 use crate::dice::Dice;
 use crate::login::{LoginRole, LoginSettings};
-use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, links_with, now_ms, reset_clock, resume_tokens};
+use crate::role_fixture::{
+    CHAT_KEY, KEY, advance_clock, lift, links_with, now_ms, reset_clock, resume_tokens,
+};
 use crate::rules::Reserved;
 
 /// Index of a process.

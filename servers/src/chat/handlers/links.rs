@@ -2,8 +2,8 @@
 
 use throng_core::content::Call;
 use throng_core::wire::packets::{
-    ChatCancelLogin, ChatNotifyLogin, DbClaimRevoked, DbClaimsSynced, DbLoadCharacter, DbLoadCharacterAnswer,
-    LinkHello, Outcome, Role,
+    ChatCancelLogin, ChatNotifyLogin, DbClaimRevoked, DbClaimsSynced, DbLoadCharacterAnswer, LinkHello,
+    Outcome, Role,
 };
 
 use crate::chat::{Chat, Expected, Load, Phase, answer_login};
@@ -28,15 +28,8 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
 
 pub(super) fn notify_login(chat: &mut Chat, call: &mut Call<'_>, request: ChatNotifyLogin) {
     let ChatNotifyLogin { request, claim } = request;
-    let comparisons = chat.held_claims.comparisons();
-    let load = Load { login: call.session, request, claim, comparisons, is_cancelled: false };
-    let Some(agent) = chat.held_claims.next_agent() else {
-        return answer_login(&load, Outcome::TryAgainLater, None, call.effects);
-    };
-    match chat.loads.add(agent, load, call.now) {
-        Ok(request) => call.effects.send(agent, DbLoadCharacter { request, claim }),
-        Err(load) => answer_login(&load, Outcome::TryAgainLater, None, call.effects),
-    }
+    let load = Load::new(Some(call.session), request, claim, &chat.held_claims);
+    chat.load_character(load, call.now, call.effects);
 }
 
 pub(super) fn cancel_login(chat: &mut Chat, call: &mut Call<'_>, cancel: ChatCancelLogin) {
@@ -51,6 +44,10 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
     let load = chat.loads.answered(call.session, answer.request);
     let is_ours = answer.outcome == Outcome::Ok;
     match load.filter(|load| !load.is_cancelled) {
+        Some(Load { login: None, claim, comparisons, .. }) if is_ours => {
+            chat.held_claims.insert_moved(claim, comparisons, call.effects);
+        }
+        Some(load) if load.login.is_none() => chat.load_failed(&load, call.effects),
         Some(load) => {
             if is_ours {
                 // The login server is yet to mint the ticket, so it expires later than one minted
@@ -58,7 +55,9 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
                 let lifetime = chat.settings.ticket_lifetime + chat.settings.request_timeout;
                 let until = call.now + lifetime;
                 chat.held_claims.insert_moved(load.claim, load.comparisons, call.effects);
-                chat.admission.expect(Expected { claim: load.claim, login: load.login, until });
+                if let Some(login) = load.login {
+                    chat.admission.expect(Expected { claim: load.claim, login, until });
+                }
             }
             answer_login(&load, answer.outcome, answer.character, call.effects);
         }

@@ -56,6 +56,10 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
         chat.close_session(call.session, CloseReason::AlreadyRegistered, call);
         return;
     }
+    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.accepts(call.now)) {
+        metrics::FLEET_REFUSED.inc();
+        return chat.close_session(call.session, CloseReason::Unavailable, call);
+    }
     let (ticket, expected) = match chat.admission.admit(&request.ticket, (chat.now_ms)()) {
         Ok(admitted) => admitted,
         Err(reason) => return chat.close_session(call.session, reason, call),
@@ -74,7 +78,8 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     }
     metrics::TICKETS_USED.inc();
     let then = Continuation::Enter { session: call.session, expected };
-    chat.propose(Fact::Entered { name: ticket.name, claim }, then, call.now, call.effects);
+    let entered = Fact::Entered { name: ticket.name, claim };
+    chat.propose(entered, then, Some(call.session), call.now, call.effects);
 }
 
 /// Carries on the request of a session to enter.
@@ -86,14 +91,18 @@ pub(super) fn entered(
     now: Instant,
     effects: &mut Effects,
 ) {
-    let Ok(Change::Entered { user, list_state }) = applied else {
+    let reason = match applied {
+        Err(Outcome::TryAgainLater) => CloseReason::Unavailable,
         // Another login to the account has come first.
+        _ => CloseReason::AlreadyOnline,
+    };
+    let Ok(Change::Entered { user, list_state }) = applied else {
         if let Some(expected) = expected {
             chat.held_claims.release(expected.claim, effects);
         }
         chat.seats.remove(session);
         chat.throttle.forget(session);
-        return effects.close(session, CloseReason::AlreadyOnline);
+        return effects.close(session, reason);
     };
     let id = user.id;
     if !chat.seats.contains(session) {

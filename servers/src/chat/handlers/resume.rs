@@ -38,6 +38,10 @@ pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeReques
         return chat.close_session(call.session, CloseReason::PlaceLost, call);
     };
     // Everything is verified; changes begin here.
+    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.accepts(call.now)) {
+        metrics::FLEET_REFUSED.inc();
+        return chat.close_session(call.session, CloseReason::Moved, call);
+    }
     let session = chat.seats.session(user);
     let earlier = chat.detach(user, call.effects);
     if let Some(session) = session {
@@ -45,7 +49,8 @@ pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeReques
     }
     let handled = earlier.map(|earlier| earlier.handled);
     let then = Continuation::Resume { session: call.session, request: Box::new(request), earlier };
-    chat.propose(Fact::Back { user, token, handled }, then, call.now, call.effects);
+    let back = Fact::Back { user, token, handled };
+    chat.propose(back, then, Some(call.session), call.now, call.effects);
 }
 
 /// Carries on the request of a session to take the place of a user.
@@ -58,29 +63,34 @@ pub(in crate::chat) fn resumed(
     now: Instant,
     effects: &mut Effects,
 ) {
+    let reason = match applied {
+        Err(Outcome::TryAgainLater) => CloseReason::Moved,
+        _ => CloseReason::PlaceLost,
+    };
     let Ok(Change::Back { user, turn, handled, .. }) = applied else {
         metrics::RESUMES_REFUSED.inc();
         chat.seats.remove(session);
         chat.throttle.forget(session);
-        effects.close(session, CloseReason::PlaceLost);
+        effects.close(session, reason);
         if let Some(Actor { user, turn, handled }) = earlier {
-            chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, now, effects);
+            chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, None, now, effects);
         }
         return;
     };
     let actor = Actor { user, turn, handled };
     if !chat.seats.contains(session) {
-        return chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, now, effects);
+        return chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, None, now, effects);
     }
-    chat.seats.resume(session, actor);
+    // Answers that another server has sent, and that were lost with the line, are not known here.
+    let answered = chat.seats.answers(user).unwrap_or(request.answers.wrapping_add(1));
+    chat.seats.resume(session, actor, answered);
     chat.throttle.resume(session, user);
     metrics::RESUMES.inc();
 
     let token = self::token(chat, user);
     let shard = shard_of(session);
     let kept = chat.history.from(Series::Answers(user), u64::from(request.answers) + 1).next();
-    let next = chat.seats.answers(user).wrapping_add(1);
-    let answers_from = kept.map_or(next, |(number, _)| number as u32);
+    let answers_from = kept.map_or(answered.wrapping_add(1), |(number, _)| number as u32);
     effects.send(session, ResumeAnswer { handled, answers_from, token, shard });
 
     let mut missed = Missed { chat, session, effects, budget: chat.settings.resume_bytes };

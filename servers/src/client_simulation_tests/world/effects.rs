@@ -5,7 +5,7 @@ use super::*;
 impl World {
     pub(super) fn job(&mut self, job: Job<()>) {
         let mut effects = Effects::default();
-        self.chat.job(job, self.now, &mut effects);
+        self.chat.job(lift(job), self.now, &mut effects);
         self.carry_out(&mut effects);
     }
 

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,6 +15,7 @@ use super::driver::{Places, find_driver};
 use crate::dbagent::dialect::Dialect;
 use crate::dbagent::pool::DriverLimits;
 use crate::dbagent::procedures::{DbError, Fault};
+use crate::private_file;
 
 impl Dialect {
     /// Names of drivers, in order of preference.
@@ -139,7 +138,8 @@ impl OdbcSource {
         let mut reach = None;
         let (connection_string, place) = if odbc.connection_string.is_empty() {
             let password = match &odbc.password_file {
-                Some(file) => read_password(&config.resolve(file))?,
+                Some(file) => private_file::read(&config.resolve(file))
+                    .map_err(|error| DbError::new(Fault::Denied, file.display().to_string(), error))?,
                 None => odbc.password.clone(),
             };
             let driver = driver(&odbc.driver, dialect)?;
@@ -302,26 +302,11 @@ fn with_driver_path(text: &str, dialect: Dialect) -> Result<Secret, DbError> {
     Ok(Secret::new(parts.join(";")))
 }
 
-/// Reads a password file, which has one line.
-fn read_password(path: &Path) -> Result<Secret, DbError> {
-    let place = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| DbError::new(Fault::Denied, &place, error))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
-        if mode & 0o077 != 0 {
-            let why = format!("other users can read the password in this file: chmod 600 {place}");
-            return Err(DbError::new(Fault::Denied, place, why));
-        }
-    }
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn connection_strings_are_composed_from_keys() {
@@ -406,16 +391,5 @@ mod tests {
             error.to_string().contains("/nowhere/x.so") && error.to_string().contains("tdsodbc"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_password_file_must_be_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("password");
-        fs::write(&path, "geheim 비밀\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(read_password(&path).unwrap_err().to_string().contains("chmod 600"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_password(&path).unwrap().expose(), "geheim 비밀");
     }
 }

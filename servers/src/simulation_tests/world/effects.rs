@@ -16,7 +16,7 @@ impl World {
             }
             CHAT => {
                 if let Some(chat) = &mut self.chat {
-                    chat.job(job, self.now, &mut effects);
+                    chat.job(lift(job), self.now, &mut effects);
                 }
             }
             agent => {

@@ -1,0 +1,387 @@
+//! The chat server as a node of a fleet.
+//!
+//! What its users do is proposed, comes back in the order of all nodes, and is applied then, here
+//! as everywhere. Until it has come back, the packet's session waits with anything but further
+//! messages. While the node is cut off, requests are refused, and nothing of them is half done.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::content::Effects;
+use throng_core::crypto::{ClusterKey, ResumeTokens};
+use throng_core::metrics;
+use throng_core::window::Charge;
+use throng_core::wire::packets::{Outcome, Scope};
+use throng_core::wire::{CloseReason, Packet, Reader, Writer};
+
+use super::continuation::Continuation;
+use super::{Chat, ChatSettings, Fact, History, World};
+use crate::fleet::{Batch, Command, Event, Ledger, Member, NodeInfo, Reading, Timing};
+
+/// Version of facts and snapshots. Nodes of different versions do not share a world.
+const VERSION: u32 = 1;
+
+/// Interval at which the longest present node keeps a snapshot.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Pause after which a node looks again at a user whose time is over, and which another node is to
+/// let go.
+const LEAVE_RETRY: Duration = Duration::from_secs(1);
+
+/// Settings of a node.
+pub struct FleetSettings {
+    /// Its times.
+    pub timing: Timing,
+    /// Its description.
+    pub info: NodeInfo,
+    /// The key from which resume tokens are made.
+    pub cluster: ClusterKey,
+    /// Number by which the others know the node, drawn at random.
+    pub instance: u64,
+    /// The way to the bus.
+    pub outlet: Box<dyn Fn(Command) + Send>,
+}
+
+/// The node.
+pub(super) struct Fleet {
+    timing: Timing,
+    info: NodeInfo,
+    cluster: ClusterKey,
+    instance: u64,
+    outlet: Box<dyn Fn(Command) + Send>,
+    /// None until the bus has told where the order begins.
+    member: Option<Member>,
+    /// What is proposed and has not come back, in order.
+    pending: VecDeque<Pending>,
+    /// Sessions with something pending.
+    busy: HashMap<SessionId, Busy>,
+    /// Sessions that wait for nothing any more.
+    released: VecDeque<SessionId>,
+    snapshot_at: Instant,
+}
+
+struct Pending {
+    then: Continuation,
+    cause: Option<SessionId>,
+    /// Part of the cause's window.
+    _charge: Option<Charge>,
+}
+
+#[derive(Default)]
+struct Busy {
+    pending: usize,
+    held: VecDeque<Held>,
+}
+
+/// A packet that waits for what its session has asked for before.
+struct Held {
+    packet: Packet,
+    received: Instant,
+    _charge: Option<Charge>,
+}
+
+impl Fleet {
+    pub(super) fn new(settings: FleetSettings, now: Instant) -> Self {
+        let FleetSettings { timing, info, cluster, instance, outlet } = settings;
+        Self {
+            timing,
+            info,
+            cluster,
+            instance,
+            outlet,
+            member: None,
+            pending: VecDeque::new(),
+            busy: HashMap::new(),
+            released: VecDeque::new(),
+            snapshot_at: now,
+        }
+    }
+
+    /// Returns this node's number, once it takes part.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.member.as_ref().and_then(Member::id)
+    }
+
+    /// Returns true if requests may be proposed.
+    pub(super) fn accepts(&self, now: Instant) -> bool {
+        self.member.as_ref().is_some_and(|member| member.is_current(now) && !member.is_full())
+    }
+
+    /// Returns true if this node lets the users of a node go whose time is over.
+    fn is_responsible_for(&self, node: u32) -> bool {
+        let Some(member) = &self.member else { return false };
+        let is_there = member.ledger().nodes().any(|(_, other)| other.id == node);
+        member.id() == if is_there { Some(node) } else { member.ledger().lowest() }
+    }
+
+    /// Returns true if a packet of a session has to wait for what is pending.
+    pub(super) fn must_wait(&self, session: SessionId, packet: &Packet) -> bool {
+        let Some(busy) = self.busy.get(&session) else { return false };
+        let may_follow = matches!(packet, Packet::ChatRequest(request) if request.scope != Scope::Nearby);
+        !busy.held.is_empty() || !may_follow
+    }
+
+    /// Keeps a packet until nothing of its session is pending.
+    pub(super) fn hold(
+        &mut self,
+        session: SessionId,
+        packet: Packet,
+        received: Instant,
+        charge: Option<Charge>,
+    ) {
+        let busy = self.busy.entry(session).or_default();
+        busy.held.push_back(Held { packet, received, _charge: charge });
+    }
+
+    /// Forgets a session that has ended. What is pending of it still comes about.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.busy.remove(&session);
+    }
+
+    fn propose(&mut self, fact: &Fact, then: Continuation, cause: Option<SessionId>, charge: Option<Charge>) {
+        let Some(member) = &mut self.member else { return };
+        member.propose(|out| fact.encode(out));
+        if let Some(cause) = cause {
+            self.busy.entry(cause).or_default().pending += 1;
+        }
+        self.pending.push_back(Pending { then, cause, _charge: charge });
+        metrics::FLEET_PENDING.set(self.pending.len() as i64);
+    }
+
+    /// Ends the oldest pending request. Returns its continuation.
+    fn settle(&mut self) -> Option<Continuation> {
+        let Pending { then, cause, .. } = self.pending.pop_front()?;
+        metrics::FLEET_PENDING.set(self.pending.len() as i64);
+        if let Some(cause) = cause
+            && let Some(busy) = self.busy.get_mut(&cause)
+        {
+            busy.pending = busy.pending.saturating_sub(1);
+            if busy.pending == 0 {
+                self.released.push_back(cause);
+            }
+        }
+        Some(then)
+    }
+
+    /// Returns the next packet whose session waits for nothing any more.
+    fn release(&mut self) -> Option<(SessionId, Held)> {
+        while let Some(session) = self.released.front().copied() {
+            let busy = self.busy.get_mut(&session).filter(|busy| busy.pending == 0);
+            if let Some(held) = busy.and_then(|busy| busy.held.pop_front()) {
+                return Some((session, held));
+            }
+            self.released.pop_front();
+            if self.busy.get(&session).is_some_and(|busy| busy.pending == 0 && busy.held.is_empty()) {
+                self.busy.remove(&session);
+            }
+        }
+        None
+    }
+}
+
+/// Returns what all nodes of a world must share, encoded.
+pub fn description(settings: &ChatSettings) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    writer.u32(VERSION);
+    writer.u32(settings.world.channels as u32);
+    writer.u32(settings.world.channels_per_user as u32);
+    writer.u32(settings.sector_size);
+    out
+}
+
+impl Chat {
+    /// Has a fact applied: at once, or in the order of the fleet. `cause` is the session that asked
+    /// for it.
+    pub(super) fn propose(
+        &mut self,
+        fact: Fact,
+        then: Continuation,
+        cause: Option<SessionId>,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        let Some(fleet) = &mut self.fleet else {
+            let applied = self.commit(super::HERE, fact, now, effects);
+            return self.carry_on(then, applied, now, effects);
+        };
+        // Losses are not refused: they have come about.
+        let is_refusable = !matches!(fact, Fact::Left { .. } | Fact::Away { .. });
+        if fleet.id().is_none() || is_refusable && !fleet.accepts(now) {
+            metrics::FLEET_REFUSED.inc();
+            return self.carry_on(then, Err(Outcome::TryAgainLater), now, effects);
+        }
+        fleet.propose(&fact, then, cause, effects.charge());
+    }
+
+    /// Takes the news of the bus.
+    pub(super) fn hear(&mut self, event: Event, now: Instant, effects: &mut Effects) {
+        let Some(fleet) = &mut self.fleet else { return };
+        match event {
+            Event::Joined { epoch, sequence, state } => {
+                self.close_places(now, effects);
+                let Some(fleet) = &mut self.fleet else { return };
+                self.tokens = ResumeTokens::new(&fleet.cluster, epoch);
+                self.take_state(sequence, state.as_deref(), now);
+            }
+            Event::Up => {
+                if let Some(member) = &mut fleet.member {
+                    member.send_again();
+                }
+            }
+            Event::Down => {}
+            Event::Ending => {
+                if let Some(member) = &mut fleet.member {
+                    member.resign(now);
+                }
+            }
+            Event::Batch(batch) => self.read(batch, now, effects),
+        }
+    }
+
+    /// Takes the state at a place of the order.
+    fn take_state(&mut self, sequence: u64, state: Option<&[u8]>, now: Instant) {
+        let mut world = World::new(self.settings.world);
+        let mut history = History::new(self.settings.history);
+        let mut ledger = Ledger::default();
+        if let Some(state) = state {
+            let mut reader = Reader::new(state);
+            let taken = Ledger::take(&mut reader).and_then(|taken| {
+                ledger = taken;
+                world.take(&mut reader)?;
+                history.take(&mut reader, now)
+            });
+            if let Err(error) = taken {
+                // The cluster key has sealed it, so it is of a node with another program.
+                tracing::error!(%error, "fleet: the snapshot cannot be read; is each node of one version?");
+                return;
+            }
+        }
+        self.seats.vacate_all();
+        for presence in world.users.iter().filter(|presence| presence.is_away) {
+            self.seats.set_away(presence.user.id, now + self.settings.resume_window);
+        }
+        metrics::CHAT_USERS.set(world.users.count().into());
+        metrics::CHANNELS.set(world.channels.count() as i64);
+        let members = world.channels.by_number().map(|(_, channel)| channel.list_state().head_count);
+        metrics::CHANNEL_MEMBERS.set(members.map(i64::from).sum());
+        (self.world, self.history) = (world, history);
+        let Some(fleet) = &mut self.fleet else { return };
+        let info = fleet.info.clone();
+        let instance = fleet.member.as_ref().map_or(fleet.instance, Member::next_instance);
+        tracing::info!(sequence, users = self.world.users.count(), "fleet: the state was taken");
+        fleet.member = Some(Member::new(fleet.timing, info, instance, ledger, sequence, now));
+        fleet.snapshot_at = now + SNAPSHOT_INTERVAL;
+    }
+
+    fn read(&mut self, batch: Batch, now: Instant, effects: &mut Effects) {
+        let Some(member) = self.fleet.as_mut().and_then(|fleet| fleet.member.as_mut()) else { return };
+        let reading = member.read(batch, now);
+        metrics::FLEET_NODES.set(member.ledger().nodes().count() as i64);
+        match reading {
+            None => metrics::FLEET_VOID.inc(),
+            Some(Reading::Up { node, is_own }) => {
+                metrics::FLEET_READ.inc();
+                tracing::info!(node, is_own, "fleet: a node takes part");
+            }
+            Some(Reading::Dead { node, is_own }) => {
+                metrics::FLEET_READ.inc();
+                tracing::warn!(node = node.id, name = %*node.info.name, is_own, "fleet: a node was declared dead");
+                if is_own {
+                    self.close_places(now, effects);
+                }
+                for fact in self.world.strand(node.id) {
+                    // Refused only if there is no such user.
+                    let _ = self.commit(node.id, fact, now, effects);
+                }
+            }
+            Some(Reading::Facts { node, facts, is_own }) => {
+                metrics::FLEET_READ.inc();
+                self.apply_all(node, &facts, is_own, now, effects);
+            }
+        }
+    }
+
+    fn apply_all(&mut self, node: u32, facts: &[u8], is_own: bool, now: Instant, effects: &mut Effects) {
+        let mut reader = Reader::new(facts);
+        while reader.remaining() > 0 {
+            let fact = match Fact::decode(&mut reader) {
+                Ok(fact) => fact,
+                Err(error) => {
+                    tracing::error!(%error, node, "fleet: a fact cannot be read; is each node of one version?");
+                    return;
+                }
+            };
+            let applied = self.commit(node, fact, now, effects);
+            if !is_own {
+                continue;
+            }
+            if let Some(then) = self.fleet.as_mut().and_then(Fleet::settle) {
+                self.carry_on(then, applied, now, effects);
+            }
+        }
+    }
+
+    /// Returns the next packet that has waited long enough: its session, and the time at which it
+    /// was read.
+    pub(super) fn next_released(&mut self) -> Option<(SessionId, Packet, Instant)> {
+        let (session, Held { packet, received, .. }) = self.fleet.as_mut()?.release()?;
+        Some((session, packet, received))
+    }
+
+    /// Closes the sessions of all users here. Their places are kept, if not by this server.
+    fn close_places(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some(then) = self.fleet.as_mut().and_then(Fleet::settle) {
+            self.carry_on(then, Err(Outcome::TryAgainLater), now, effects);
+        }
+        for (session, user) in self.seats.all() {
+            self.detach(user, effects);
+            self.throttle.vacate(user);
+            effects.close(session, CloseReason::Moved);
+        }
+        if let Some(fleet) = &mut self.fleet {
+            fleet.busy.clear();
+            fleet.released.clear();
+        }
+    }
+
+    /// Does what is due for the fleet. Returns the time of the next call.
+    pub(super) fn tick_fleet(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        let fleet = self.fleet.as_mut()?;
+        let member = fleet.member.as_mut()?;
+        let mut batches = Vec::new();
+        member.poll(now, &mut batches);
+        metrics::FLEET_CURRENT.set(member.is_current(now).into());
+        let (next, position) = (member.next_poll(), member.position());
+        let is_first = member.id().is_some() && member.id() == member.ledger().lowest();
+        batches.into_iter().for_each(|batch| (fleet.outlet)(Command::Publish(batch)));
+        if is_first && fleet.snapshot_at <= now {
+            fleet.snapshot_at = now + SNAPSHOT_INTERVAL;
+            let mut state = Vec::new();
+            let mut writer = Writer::new(&mut state);
+            member.ledger().put(&mut writer);
+            self.world.put(&mut writer);
+            self.history.put(&mut writer);
+            (fleet.outlet)(Command::KeepSnapshot { sequence: position, state });
+        }
+        self.let_go(now, effects);
+        Some(next)
+    }
+
+    /// Lets users go whose time away is over.
+    fn let_go(&mut self, now: Instant, effects: &mut Effects) {
+        if self.fleet.as_ref().is_some_and(|fleet| !fleet.accepts(now)) {
+            return;
+        }
+        while let Some(user) = self.seats.next_to_leave(now, usize::MAX) {
+            let node = self.world.users.get(user).map(|presence| presence.node);
+            let is_ours = |fleet: &Fleet| node.is_some_and(|node| fleet.is_responsible_for(node));
+            // Also in case that the fact of this is lost with the node.
+            self.seats.set_away(user, now + LEAVE_RETRY);
+            if self.fleet.as_ref().is_some_and(is_ours) {
+                self.give_up(user, now, effects);
+            }
+        }
+    }
+}
