@@ -27,7 +27,7 @@ fn job(line: &str) -> StepsJob {
 
 fn target() -> Target {
     let server = Endpoint { address: ([127, 0, 0, 1], 9).into(), key: [0; 32] };
-    Target { server, cluster_key: None, pid: None }
+    Target { server, nodes: Vec::new(), cluster_key: None, pid: None }
 }
 
 /// Findings in which every message reached its last recipient after `last_ms`, and `missing`

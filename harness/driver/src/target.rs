@@ -30,6 +30,9 @@ pub enum TargetError {
         /// Id of the process.
         pid: u32,
     },
+    /// A fleet without a data directory.
+    #[error("--data names no directory")]
+    NoNode,
     /// The required role does not run on the data directory.
     #[error("no {role} server runs on {} ({} names none): start it, or use `throng up`", data.display(), Endpoints::FILE)]
     NoRole {
@@ -64,6 +67,13 @@ pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> R
     }
     match source {
         TargetSource::Data(data) => from_data(data, entrance, pid),
+        TargetSource::Fleet(nodes) => {
+            let [first, others @ ..] = &nodes[..] else { return Err(TargetError::NoNode) };
+            let mut target = from_data(first, entrance, pid)?;
+            let others = others.iter().map(|data| Ok(from_data(data, entrance, None)?.server));
+            target.nodes = others.collect::<Result<_, TargetError>>()?;
+            Ok(target)
+        }
         TargetSource::Flags { server, server_key, cluster_key } => {
             let cluster_key = match (entrance, cluster_key) {
                 (Entrance::Login, _) => None,
@@ -71,7 +81,7 @@ pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> R
                 (Entrance::Ticket, None) => return Err(TargetError::NoClusterKey),
             };
             let server = Endpoint { address: look_up(server)?, key: *server_key };
-            Ok(Target { server, cluster_key, pid })
+            Ok(Target { server, nodes: Vec::new(), cluster_key, pid })
         }
     }
 }
@@ -94,7 +104,7 @@ fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Target
         Entrance::Login => None,
         Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
     };
-    Ok(Target { server, cluster_key, pid: pid.or(Some(role_pid)) })
+    Ok(Target { server, nodes: Vec::new(), cluster_key, pid: pid.or(Some(role_pid)) })
 }
 
 /// Time in which one address of a name must accept a connection for the next one not to be tried.

@@ -21,7 +21,7 @@ use super::presence::Presence;
 use super::schedule::{Pace, Traffic, points_in};
 use super::spec::{Broadcast, Connect, Job, Lists, Scenario, Setting, Stay};
 use super::split_mix::mixed;
-use super::target::Target;
+use super::target::{self, Target};
 
 /// The most bytes queued for one client's socket.
 const OUTBOX_MAX: usize = 256 * 1024;
@@ -63,8 +63,8 @@ impl Server {
 /// The path on which clients enter.
 #[derive(Debug)]
 pub enum EntryPath {
-    /// Straight to the chat server, with tickets sealed by the cluster's key.
-    Ticket(Server, ClusterKey),
+    /// Straight to the chat servers in turn, with tickets sealed by the cluster's key.
+    Ticket(Vec<Server>, ClusterKey),
     /// As players do: through the login server, each with an account of its own.
     Login(Server),
 }
@@ -116,6 +116,8 @@ pub struct Plan {
     pub impairment: Impairment,
     /// Connections that clients lose, and after which they resume.
     pub cuts: Option<Cuts>,
+    /// True if clients resume after they have lost their connections, for whatever reason.
+    pub resumes: bool,
     /// True if clients disconnect and enter again.
     pub reconnects: bool,
     /// The clients that keep the user list.
@@ -130,6 +132,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The chat server of a client that enters with a ticket, and that is at the server of number
+    /// `node`; numbers go on around the servers. None for a client that logs in.
+    pub fn node(&self, node: u32) -> Option<&Server> {
+        let EntryPath::Ticket(servers, _) = &self.entry_path else { return None };
+        servers.get(node as usize % servers.len())
+    }
+
+    /// True if clients are spread over the servers of a fleet, whose clocks differ.
+    pub fn is_fleet(&self) -> bool {
+        matches!(&self.entry_path, EntryPath::Ticket(servers, _) if servers.len() > 1)
+    }
+
     /// The share of `worker` when `total` things are dealt to the workers.
     pub fn share(&self, total: u32, worker: u32) -> u32 {
         total / self.workers + u32::from(worker < total % self.workers)
@@ -224,10 +238,14 @@ pub struct Given {
 
 /// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
-    let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
+    let server =
+        |endpoint: &target::Endpoint| Server::new(endpoint.address, endpoint.key, job.connect_timeout);
     let entry_path = match &target.cluster_key {
-        Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
-        None => EntryPath::Login(server),
+        Some(cluster) => {
+            let servers = std::iter::once(&target.server).chain(&target.nodes).map(server);
+            EntryPath::Ticket(servers.collect(), cluster.clone())
+        }
+        None => EntryPath::Login(server(&target.server)),
     };
     let (connect, login, broadcast) = match &job.scenario {
         Scenario::Connect(connect) => (Some(connect), None, None),
@@ -290,6 +308,7 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
             let pattern = broadcast.setting.cut?;
             Some(Cuts::new(pattern, job.clients, broadcast.duration, job.seed))
         }),
+        resumes: setting.resume,
         reconnects: connect.is_some_and(Connect::reconnects),
         lists: job.lists,
         presence: Presence::new(job.clients),

@@ -241,6 +241,8 @@ pub struct Setting {
     pub slow_rate: u32,
     /// Clients whose connections are cut, and that resume; none without any.
     pub cut: Option<CutPattern>,
+    /// True if clients resume after they have lost their connections, for whatever reason.
+    pub resume: bool,
 }
 
 impl Setting {

@@ -20,6 +20,8 @@ pub enum Entrance {
 pub enum TargetSource {
     /// A data directory of `throng up`.
     Data(PathBuf),
+    /// Data directories of the chat servers of a fleet, over which clients are spread.
+    Fleet(Vec<PathBuf>),
     /// Named by flags.
     Flags {
         /// `HOST:PORT` of the login server for [`Entrance::Login`], else of the chat server.
@@ -45,6 +47,8 @@ pub struct Endpoint {
 pub struct Target {
     /// The login server for [`Entrance::Login`], else the chat server.
     pub server: Endpoint,
+    /// Further chat servers of its fleet.
+    pub nodes: Vec<Endpoint>,
     /// The key that seals tickets; present for [`Entrance::Ticket`].
     pub cluster_key: Option<ClusterKey>,
     /// The server's process, if it is known and runs on this machine.

@@ -8,6 +8,7 @@
 //! The bus may lose a batch to publish: the [`Member`](super::Member) publishes it again.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -242,6 +243,7 @@ impl Carrier {
 
     async fn connect(&self) -> Result<(Client, mpsc::UnboundedReceiver<()>), Fault> {
         let (sender, reconnected) = mpsc::unbounded_channel();
+        let is_known = AtomicBool::new(false);
         let options = ConnectOptions::new()
             .name(format!("throng {}", self.settings.name))
             .require_tls(self.settings.tls)
@@ -250,8 +252,10 @@ impl Carrier {
             .ping_interval(Duration::from_secs(1))
             .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(5) as u64))
             .event_callback(move |event| {
-                if let async_nats::Event::Connected = event {
-                    // Refused at the end only.
+                // The first connection is no news. Refused at the end only.
+                if let async_nats::Event::Connected = event
+                    && is_known.swap(true, Ordering::Relaxed)
+                {
                     let _ = sender.send(());
                 }
                 std::future::ready(())
@@ -269,9 +273,6 @@ impl Carrier {
             Login::Credentials(text) => options.credentials(text.expose())?,
         };
         let client = options.connect(&self.settings.servers[..]).await?;
-        let mut reconnected = reconnected;
-        // The first connection.
-        while reconnected.try_recv().is_ok() {}
         Ok((client, reconnected))
     }
 
@@ -438,11 +439,12 @@ impl Carrier {
             let description = keys.seal_world(&text);
             // One node is first; the others find its description.
             if descriptions.update(DESCRIPTION, description.into(), revision).await.is_ok() {
-                tracing::warn!(
-                    world = self.settings.world,
-                    sequence = state.last_sequence,
-                    "fleet: a new epoch begins"
-                );
+                let world = &self.settings.world;
+                if revision == 0 {
+                    tracing::info!(world, "fleet: the world begins");
+                } else {
+                    tracing::warn!(world, "fleet: a new epoch begins; what was in the stream is lost");
+                }
             }
             tokio::time::sleep(WATCH).await;
         }

@@ -37,9 +37,10 @@ impl From<RawLists> for Lists {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Data directory of a running `throng up`, for its addresses and keys [default: throng-data]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "server_key", "cluster_key"], help_heading = "Server")]
-    pub(super) data: Option<PathBuf>,
+    /// Data directory of a running `throng up`, for its addresses and keys [default: throng-data];
+    /// or those of the chat servers of a fleet, over which clients are spread
+    #[arg(long, value_name = "DIR[,DIR...]", value_delimiter = ',', conflicts_with_all = ["server", "server_key", "cluster_key"], help_heading = "Server")]
+    pub(super) data: Vec<PathBuf>,
     /// Server to connect to: the login server for `login` and with --login, else the chat server
     #[arg(long, value_name = "HOST:PORT", requires = "server_key", help_heading = "Server")]
     pub(super) server: Option<String>,
@@ -108,9 +109,15 @@ impl Common {
     }
 
     pub(super) fn target(&self, entrance: Entrance) -> Result<TargetSource, String> {
-        let (server, server_key) = match (&self.data, &self.server, self.server_key) {
-            (Some(data), _, _) => return Ok(TargetSource::Data(data.clone())),
-            (None, Some(server), Some(server_key)) => (server.clone(), server_key),
+        let (server, server_key) = match (&self.data[..], &self.server, self.server_key) {
+            ([data], _, _) => return Ok(TargetSource::Data(data.clone())),
+            ([_, ..], _, _) if entrance == Entrance::Login => {
+                return Err("clients that log in are sent to the chat servers by the login server: \
+                     give --data one directory"
+                    .into());
+            }
+            ([_, ..], _, _) => return Ok(TargetSource::Fleet(self.data.clone())),
+            ([], Some(server), Some(server_key)) => (server.clone(), server_key),
             _ => return Ok(TargetSource::Data(default_data())),
         };
         match (entrance, &self.cluster_key) {

@@ -74,8 +74,9 @@ pub(super) struct RawSetting {
         conflicts_with_all = ["churn", "moves", "deaf", "slow"]
     )]
     cut: Option<CutPattern>,
-    /// Clients that are cut resume their places over new connections (with --cut)
-    #[arg(long, requires = "cut")]
+    /// Clients that lose their connections, by --cut or with their server, resume their places over
+    /// new ones; in a fleet at the next server
+    #[arg(long, conflicts_with_all = ["churn", "moves", "deaf", "slow"])]
     resume: bool,
 }
 
@@ -108,10 +109,12 @@ impl RawSetting {
                 return Err(format!("{flag} needs --scope {scope} or --scope mixed"));
             }
         }
-        if self.cut.is_some() && places {
-            return Err("--cut needs --scope world, channel or whisper: nearby messages are not kept for \
+        if self.resume && places {
+            return Err(
+                "--resume needs --scope world, channel or whisper: nearby messages are not kept for \
                  clients that resume"
-                .into());
+                    .into(),
+            );
         }
         if self.deaf.saturating_add(self.slow) >= clients {
             return Err(format!(
@@ -136,6 +139,7 @@ impl RawSetting {
             slow: self.slow,
             slow_rate: self.slow_rate,
             cut: self.cut.filter(|_| self.resume),
+            resume: self.resume,
         };
         let speakers = setting.speakers(clients);
         if setting.is_restless() && speakers + setting.deaf + setting.slow >= clients {

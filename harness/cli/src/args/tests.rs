@@ -175,7 +175,6 @@ fn bad_command_lines_are_refused() {
     check("broadcast --data d --deaf 5 --senders 96", "from 1 to 95 can send");
     check("broadcast --data d --deaf-for 5s", "--deaf");
     check("broadcast --data d --cut 2%/s", "--resume");
-    check("broadcast --data d --resume", "--cut");
     check("broadcast --data d --cut 2/s --resume", "write 0.01%/s to 100%/s");
     check("broadcast --data d --cut all --resume --scope mixed", "nearby messages are not kept");
     check("broadcast --data d --cut all --resume --slow 3", "cannot be used with");

@@ -58,7 +58,7 @@ mod tests {
     pub(super) fn plan_of(job: &Job) -> Plan {
         let server = Endpoint { address: ([127, 0, 0, 1], 9).into(), key: [1; 32] };
         let cluster_key = Some(ClusterKey::from_bytes([2; 32]));
-        let target = Target { server, cluster_key, pid: None };
+        let target = Target { server, nodes: Vec::new(), cluster_key, pid: None };
         plan(job, &target, Given { clock: RunClock::start(), run: 3, sources: 1 })
     }
 

@@ -52,7 +52,7 @@ impl Threads {
             let sessions = match plan.entry_path {
                 // A client that reconnects or resumes may have an older connection that is still
                 // closing, or silent.
-                EntryPath::Ticket(..) if plan.reconnects || plan.cuts.is_some() => 2 * clients,
+                EntryPath::Ticket(..) if plan.reconnects || plan.resumes => 2 * clients,
                 EntryPath::Ticket(..) => clients,
                 EntryPath::Login(_) => 2 * clients,
             };

@@ -29,6 +29,7 @@ pub(super) fn hint(
                          has another)"
                     )
                 }
+                TargetSource::Fleet(_) => "the servers of --data may have been replaced by others".into(),
                 TargetSource::Data(data) => format!(
                     "the servers of --data {} may have been replaced by others; start `throng up --data {}` again",
                     data.display(),
@@ -41,6 +42,7 @@ pub(super) fn hint(
             "the server accepted no ticket, so its cluster key may differ from {}",
             match source {
                 TargetSource::Flags { .. } => "the file of --cluster-key".to_owned(),
+                TargetSource::Fleet(_) => "the key in the first directory of --data".into(),
                 TargetSource::Data(data) => format!("the key in --data {}", data.display()),
             }
         ))

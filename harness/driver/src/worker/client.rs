@@ -177,6 +177,8 @@ pub(super) struct Client {
     pub(super) grant: Option<Box<Grant>>,
     /// Its place, from its entry on in a run that cuts connections.
     pub(super) resumption: Option<Box<Resumption>>,
+    /// Number of its chat server, among those of a fleet; goes on around them.
+    pub(super) node: u32,
 }
 
 impl Client {

@@ -12,7 +12,6 @@ use throng_core::wire::packets::{ResumeAnswer, UserListRequest, UsersChanged};
 use throng_core::wire::{CloseReason, Packet};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::cuts::CutKind;
-use throng_harness_model::plan::EntryPath;
 
 use super::Worker;
 use super::client::{Step, Token};
@@ -120,13 +119,30 @@ impl Worker {
                 self.cuts.silent.push_back((now.saturating_add(SILENCE), session));
             }
         }
-        self.totals.cuts += 1;
-        self.totals.away += 1;
-        self.results.resume.cuts += 1;
         if self.plan.cuts.is_some_and(|cuts| cuts.are_at_once()) {
             self.results.resume.first_cut = self.results.resume.first_cut.min(now);
         }
+        self.begin_return(place);
+    }
+
+    fn begin_return(&mut self, place: usize) {
+        self.totals.cuts += 1;
+        self.totals.away += 1;
+        self.results.resume.cuts += 1;
         self.cuts.returning.push_back(place as u32);
+    }
+
+    /// Has a client that is in the chat, and whose server has closed its connection, resume. False
+    /// if it is not to, or its place is not kept.
+    pub(super) fn lost_by_server(&mut self, place: usize, now: Nanos, reason: CloseReason) -> bool {
+        let client = &mut self.clients[place];
+        let (Step::Inside, Some(resumption)) = (client.step, &mut client.resumption) else { return false };
+        if !is_transient(reason) {
+            return false;
+        }
+        resumption.cut(now);
+        self.begin_return(place);
+        true
     }
 
     fn dial_again(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
@@ -134,8 +150,10 @@ impl Worker {
             return;
         }
         let plan = self.plan.clone();
+        let client = &mut self.clients[place];
+        client.node = client.node.wrapping_add(1);
         // Clients of a broadcast enter with tickets.
-        let EntryPath::Ticket(server, _) = &plan.entry_path else { return };
+        let Some(server) = plan.node(client.node) else { return };
         match self.dial(sessions, server, Token::Chat(place as u32)) {
             Ok(session) => {
                 self.clients[place].chat = Some(session);

@@ -114,7 +114,9 @@ pub(super) fn is_transient(reason: CloseReason) -> bool {
             | CloseReason::ServerShutdown
             | CloseReason::ConnectFailed
             | CloseReason::ConnectionLost
+            | CloseReason::Moved
             | CloseReason::PeerClosed
+            | CloseReason::Unavailable
     )
 }
 
@@ -298,7 +300,10 @@ impl Worker {
     fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
         let server = match &plan.entry_path {
-            EntryPath::Ticket(server, _) => server.clone(),
+            EntryPath::Ticket(..) => {
+                let Some(server) = plan.node(self.clients[place].node) else { return };
+                server.clone()
+            }
             EntryPath::Login(_) => match self.granted_server(place) {
                 Found::Server(server) => server,
                 Found::Later => return self.perform_later(place, nanos(LOOKUP_POLL)),
@@ -335,8 +340,12 @@ impl Worker {
     fn enter(&mut self, sessions: &mut Sessions, place: usize) {
         let Some(session) = self.clients[place].chat else { return };
         let ticket = match &self.plan.entry_path {
-            EntryPath::Ticket(server, cluster) => {
-                self.plan.identities.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
+            EntryPath::Ticket(_, cluster) => {
+                let server = self.plan.node(self.clients[place].node);
+                server.and_then(|server| {
+                    let number = self.number(place);
+                    self.plan.identities.ticket(number, cluster, server.key, unix_ms()).ok()
+                })
             }
             EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
@@ -438,7 +447,7 @@ impl Worker {
         self.record_step(place, now);
         let client = &mut self.clients[place];
         client.grant = None;
-        client.resumption = self.plan.cuts.map(|_| Box::new(Resumption::new(answer.token.clone())));
+        client.resumption = self.plan.resumes.then(|| Box::new(Resumption::new(answer.token.clone())));
         client.shard = answer.shard;
         // The server sends the first page of the user list unasked.
         (client.step, client.step_began_at) = (Step::List, now);

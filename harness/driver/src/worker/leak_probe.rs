@@ -53,7 +53,7 @@ impl Worker {
     fn dial_leak_probe(&mut self, sessions: &mut Sessions) {
         let plan = self.plan.clone();
         let server = match &plan.entry_path {
-            EntryPath::Ticket(server, _) => Some(server.clone()),
+            EntryPath::Ticket(..) => plan.node(0).cloned(),
             // The chat server that the first login was sent to.
             EntryPath::Login(_) => self.entries.chat_servers.first(),
         };

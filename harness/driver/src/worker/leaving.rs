@@ -39,6 +39,9 @@ impl Worker {
         if self.is_away(place) {
             return self.resume_failed(place, now, reason);
         }
+        if self.lost_by_server(place, now, reason) {
+            return;
+        }
         match self.clients[place].step {
             Step::DialChat | Step::Enter => {
                 if self.clients[place].step == Step::Enter {

@@ -145,7 +145,7 @@ impl Worker {
                         return self.read_by_impaired(sessions, place, message.length);
                     }
                     self.results.recorder.delivered(stamp, now);
-                    if self.messages.sampler.takes() {
+                    if !self.plan.is_fleet() && self.messages.sampler.takes() {
                         let stamps = Stamps { fan_out_us: sessions.fan_out_us(), ..message.stamps };
                         self.results.breakdown.record(&self.results.server_clock, stamps, stamp.sent(), now);
                     }

@@ -89,7 +89,9 @@ impl Worker {
         Self {
             index,
             mailbox,
-            clients: (0..count).map(|_| Client::default()).collect(),
+            clients: (0..count)
+                .map(|place| Client { node: place as u32 * plan.workers + index, ..Client::default() })
+                .collect(),
             owners: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             entries: Entries::new(&plan, index),
