@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use throng_core::limits::CHANNELS_PER_USER_MAX;
 use throng_core::roster::Roster;
 use throng_core::wire::packets::{
-    ChannelAnswer, ChatGap, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest,
+    ChannelAnswer, ChatGap, ChatNode, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest,
     ResumeTokenBytes, Scope, User,
 };
 use throng_core::wire::{List, Text};
@@ -57,6 +57,8 @@ pub(crate) struct Place {
     pub(crate) heartbeat: Duration,
     /// The latest one, in the game's own units.
     pub(crate) position: Option<(i32, i32)>,
+    /// Chat servers at which the place may be resumed; empty if it is one alone.
+    pub(crate) nodes: Vec<ChatNode>,
     token: ResumeTokenBytes,
     /// Messages to users nearby that the server has handled, and whose copies were lost with the
     /// line: no history has them. Refused, if a refusal is among the answers that follow a resume.
@@ -79,6 +81,7 @@ impl Place {
             resume_window: if answer.token.is_empty() { Duration::ZERO } else { window },
             heartbeat: Duration::from_millis(answer.heartbeat_ms.into()),
             position: None,
+            nodes: Vec::new(),
             token: answer.token,
             unseen: Vec::new(),
             answers: 0,

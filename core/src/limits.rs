@@ -239,6 +239,9 @@ pub const CHANNELS_MAX: usize = 1 << 20;
 /// Most channels of one user that may be configured.
 pub const CHANNELS_PER_USER_MAX: usize = 256;
 
+/// Most chat servers of a fleet.
+pub const CHAT_NODES_MAX: usize = 64;
+
 /// Longest side of a sector that may be configured, in units of the game.
 pub const SECTOR_SIZE_MAX: u32 = 1 << 30;
 

@@ -341,7 +341,7 @@ impl Chat {
         self.job(Job::Packet(session, packet.into(), *NOW))
     }
 
-    fn job(&mut self, job: Job<()>) -> Effects {
+    fn job(&mut self, job: Job<throng_servers::fleet::Event>) -> Effects {
         let mut effects = Effects::default();
         self.role.job(job, *NOW, &mut effects);
         effects

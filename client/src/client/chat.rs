@@ -10,7 +10,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{Body, CloseReason, Packet};
 
-use super::{ChatLine, Client, Phase};
+use super::{ChatLine, ChatServer, Client, Phase};
 use crate::event::{Audience, Event, Message, Stamp};
 use crate::line::{PATIENCE, Received};
 use crate::place::{Order, Place};
@@ -31,6 +31,7 @@ fn is_resumable(reason: CloseReason) -> bool {
             | CloseReason::TooSlow
             | CloseReason::ServerFull
             | CloseReason::TooManyConnections
+            | CloseReason::Moved
             // Bytes that were changed on their way.
             | CloseReason::SealBroken
     )
@@ -83,12 +84,28 @@ impl Client {
         let window = self.place.as_ref().map(|place| place.resume_window);
         match (window, self.away) {
             (None, _) => self.not_entered(reason, now),
-            (Some(_), Some(away)) if is_resumable(reason) => self.away = Some(self.failed(away, now)),
+            (Some(_), Some(away)) if is_resumable(reason) => {
+                self.away = Some(self.failed(away, now));
+                self.go_to_next_node();
+            }
             (Some(window), None) if is_resumable(reason) && !window.is_zero() => {
+                if reason == CloseReason::Moved {
+                    self.go_to_next_node();
+                }
                 self.away = Some(self.attempts(now));
                 self.tell(Event::Away { reason });
             }
             _ => self.leave(reason, now),
+        }
+    }
+
+    /// Has the next attempt to resume go to another server of the fleet.
+    fn go_to_next_node(&mut self) {
+        let (Some(place), Some(server)) = (&self.place, &mut self.server) else { return };
+        let here = place.nodes.iter().position(|node| node.key == server.key);
+        let next = here.map_or(0, |here| here + 1);
+        if let Some(node) = place.nodes.get(next).or(place.nodes.first()) {
+            *server = ChatServer { address: node.address.to_string(), key: node.key };
         }
     }
 
@@ -256,6 +273,7 @@ impl Client {
             }
             Packet::History(page) => self.history(page),
             Packet::RoomResumed(room) => self.room_resumed(&room, now),
+            Packet::ChatNodes(it) => place.nodes = it.nodes.into_vec(),
             Packet::PongAnswer(pong) => self.pong(&pong, now),
             Packet::ExitAnswer(_) => {}
             _ => return Err(CloseReason::PacketNotAllowed),

@@ -211,6 +211,16 @@ wire_struct! {
 impl Copy for HeldChannel {}
 
 wire_struct! {
+    /// A chat server of a fleet.
+    ChatNode {
+        /// Address for clients, `host:port`.
+        address: Address,
+        /// Its public key.
+        key: [u8; 32],
+    }
+}
+
+wire_struct! {
     /// The client behind a request that hashes a password. A DB agent serves such requests fairly
     /// by address, and by attempts within an address.
     Origin {
@@ -652,6 +662,14 @@ packets! {
         head_count: u32,
     }
 
+    /// Names the chat servers of a fleet, at each of which the user may resume. It comes after
+    /// EnterAnswer and ResumeAnswer, and again whenever a server joins or leaves. A server that is
+    /// the only one does not send it.
+    0x0220 ChatNodes(ChatToClient, "") {
+        /// The servers; the one that sends this may be among them.
+        nodes: List<ChatNode, { limits::CHAT_NODES_MAX }>,
+    }
+
     /// Introduces the sender; the first packet of both ends of a server link.
     0x0301 LinkHello(Link, "") {
         /// The sender's role.
@@ -865,6 +883,7 @@ pub const STRUCTS: &[(&str, &[super::FieldInfo])] = &[
     ("ChannelInfo", ChannelInfo::FIELDS),
     ("PastMessage", PastMessage::FIELDS),
     ("HeldChannel", HeldChannel::FIELDS),
+    ("ChatNode", ChatNode::FIELDS),
     ("ServerTimes", ServerTimes::FIELDS),
     ("Character", Character::FIELDS),
     ("Claim", Claim::FIELDS),

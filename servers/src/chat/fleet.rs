@@ -12,12 +12,12 @@ use throng_core::content::Effects;
 use throng_core::crypto::{ClusterKey, ResumeTokens};
 use throng_core::metrics;
 use throng_core::window::Charge;
-use throng_core::wire::packets::{Outcome, Scope};
-use throng_core::wire::{CloseReason, Packet, Reader, Writer};
+use throng_core::wire::packets::{ChatNode, ChatNodes, Outcome, Scope};
+use throng_core::wire::{CloseReason, List, Packet, Reader, Writer};
 
 use super::continuation::Continuation;
 use super::{Chat, ChatSettings, Fact, History, World};
-use crate::fleet::{Batch, Command, Event, Ledger, Member, NodeInfo, Reading, Timing};
+use crate::fleet::{Batch, Command, Event, Ledger, Member, Node, NodeInfo, Reading, Timing};
 
 /// Version of facts and snapshots. Nodes of different versions do not share a world.
 const VERSION: u32 = 1;
@@ -180,6 +180,14 @@ impl Fleet {
     }
 }
 
+/// Returns the nodes as clients are told of them, the longest present first.
+fn named(member: &Member) -> ChatNodes {
+    let mut nodes: Vec<_> = member.ledger().nodes().map(|(_, node)| node).collect();
+    nodes.sort_unstable_by_key(|node| node.id);
+    let node = |node: &Node| ChatNode { address: node.info.client_address.clone(), key: node.info.client_key };
+    ChatNodes { nodes: List::take_from(&mut nodes.into_iter().map(node)) }
+}
+
 /// Returns what all nodes of a world must share, encoded.
 pub fn description(settings: &ChatSettings) -> Vec<u8> {
     let mut out = Vec::new();
@@ -284,6 +292,7 @@ impl Chat {
             Some(Reading::Up { node, is_own }) => {
                 metrics::FLEET_READ.inc();
                 tracing::info!(node, is_own, "fleet: a node takes part");
+                self.name_nodes_to_all(effects);
             }
             Some(Reading::Dead { node, is_own }) => {
                 metrics::FLEET_READ.inc();
@@ -295,11 +304,27 @@ impl Chat {
                     // Refused only if there is no such user.
                     let _ = self.commit(node.id, fact, now, effects);
                 }
+                self.name_nodes_to_all(effects);
             }
             Some(Reading::Facts { node, facts, is_own }) => {
                 metrics::FLEET_READ.inc();
                 self.apply_all(node, &facts, is_own, now, effects);
             }
+        }
+    }
+
+    /// Tells a session which servers there are, if this one is not alone.
+    pub(super) fn name_nodes(&self, session: SessionId, effects: &mut Effects) {
+        if let Some(member) = self.fleet.as_ref().and_then(|fleet| fleet.member.as_ref()) {
+            effects.send(session, named(member));
+        }
+    }
+
+    fn name_nodes_to_all(&self, effects: &mut Effects) {
+        let Some(member) = self.fleet.as_ref().and_then(|fleet| fleet.member.as_ref()) else { return };
+        let nodes = named(member);
+        for (session, _) in self.seats.all() {
+            effects.send(session, nodes.clone());
         }
     }
 

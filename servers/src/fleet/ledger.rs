@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use throng_core::limits::CHAT_NODES_MAX;
 use throng_core::wire::{Malformed, Reader, Writer};
 
 use super::batch::{Batch, Body, NodeInfo};
@@ -66,7 +67,7 @@ impl Ledger {
         let Batch { sequence, instance, counter, body } = batch;
         let Some(node) = self.nodes.get_mut(&instance) else {
             let Body::Up { info, read } = body else { return Verdict::Void };
-            if counter != 1 || read < self.last_death {
+            if counter != 1 || read < self.last_death || self.nodes.len() >= CHAT_NODES_MAX {
                 return Verdict::Void;
             }
             self.last_id += 1;

@@ -9,6 +9,7 @@ mod client;
 mod database;
 mod duplicate;
 mod failover;
+mod fleet;
 mod flow;
 mod hostile;
 mod limits;

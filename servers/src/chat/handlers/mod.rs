@@ -118,6 +118,7 @@ pub(super) fn entered(
         heartbeat_ms: millis(chat.settings.heartbeat),
     };
     effects.send(session, answer);
+    chat.name_nodes(session, effects);
     // The notice and the first page are made before the session joins the world: an immediate
     // notice then skips it, and it misses no later one.
     let page = chat.world.users.page(0);

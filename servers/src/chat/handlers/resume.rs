@@ -92,6 +92,7 @@ pub(in crate::chat) fn resumed(
     let kept = chat.history.from(Series::Answers(user), u64::from(request.answers) + 1).next();
     let answers_from = kept.map_or(answered.wrapping_add(1), |(number, _)| number as u32);
     effects.send(session, ResumeAnswer { handled, answers_from, token, shard });
+    chat.name_nodes(session, effects);
 
     let mut missed = Missed { chat, session, effects, budget: chat.settings.resume_bytes };
     missed.send_answers(user, request.answers.into());

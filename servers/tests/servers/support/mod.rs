@@ -3,6 +3,7 @@
 mod chat_group;
 mod client;
 mod cluster;
+mod nats;
 mod player;
 mod postgres;
 mod process;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 pub(crate) use chat_group::ChatGroup;
 pub(crate) use client::{Client, End, RawClient};
 pub(crate) use cluster::{Cluster, spare_port};
+pub(crate) use nats::Nats;
 pub(crate) use player::{Player, TicketHolder, answer, exit};
 pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::{Home, Server, ServerAddr};
