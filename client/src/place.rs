@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use throng_core::limits::CHANNELS_PER_USER_MAX;
 use throng_core::roster::Roster;
 use throng_core::wire::packets::{
-    ChannelAnswer, ChatGap, ChatNode, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer, ResumeRequest,
-    ResumeTokenBytes, Scope, User,
+    ChannelAnswer, ChatGap, ChatNode, ChatRequest, EnterAnswer, HeldChannel, Packet, ResumeAnswer,
+    ResumeRequest, ResumeTokenBytes, Scope, User,
 };
 use throng_core::wire::{List, Text};
 

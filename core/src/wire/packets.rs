@@ -865,6 +865,13 @@ packets! {
         /// The login's claim.
         claim: Claim,
     }
+
+    /// Tells how much room a node of a fleet has. It comes first after the hello, and then on a
+    /// change. A login goes to the node with the most.
+    0x0505 LoginNotifyRoom(ChatToLogin, "") {
+        /// Users that the node may still take; 0 while it is cut off from its fleet.
+        free: u32,
+    }
 }
 
 impl TooFast {

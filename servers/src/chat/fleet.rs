@@ -12,7 +12,7 @@ use throng_core::content::Effects;
 use throng_core::crypto::{ClusterKey, ResumeTokens};
 use throng_core::metrics;
 use throng_core::window::Charge;
-use throng_core::wire::packets::{ChatNode, ChatNodes, Outcome, Scope};
+use throng_core::wire::packets::{ChatNode, ChatNodes, LoginNotifyRoom, Outcome, Role, Scope};
 use throng_core::wire::{CloseReason, List, Packet, Reader, Writer};
 
 use super::continuation::Continuation;
@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 
 /// Interval at which the longest present node keeps a snapshot.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Interval at which login servers are told how much room there is.
+const TELL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Pause after which a node looks again at a user whose time is over, and which another node is to
 /// let go.
@@ -59,6 +62,10 @@ pub(super) struct Fleet {
     /// Sessions that wait for nothing any more.
     released: VecDeque<SessionId>,
     snapshot_at: Instant,
+    /// True if the node was not cut off at the latest poll.
+    is_current: bool,
+    /// Room that login servers were told of, and the time of it.
+    told: (Option<u32>, Instant),
 }
 
 struct Pending {
@@ -95,6 +102,8 @@ impl Fleet {
             busy: HashMap::new(),
             released: VecDeque::new(),
             snapshot_at: now,
+            is_current: false,
+            told: (None, now),
         }
     }
 
@@ -184,7 +193,8 @@ impl Fleet {
 fn named(member: &Member) -> ChatNodes {
     let mut nodes: Vec<_> = member.ledger().nodes().map(|(_, node)| node).collect();
     nodes.sort_unstable_by_key(|node| node.id);
-    let node = |node: &Node| ChatNode { address: node.info.client_address.clone(), key: node.info.client_key };
+    let node =
+        |node: &Node| ChatNode { address: node.info.client_address.clone(), key: node.info.client_key };
     ChatNodes { nodes: List::take_from(&mut nodes.into_iter().map(node)) }
 }
 
@@ -377,7 +387,8 @@ impl Chat {
         let member = fleet.member.as_mut()?;
         let mut batches = Vec::new();
         member.poll(now, &mut batches);
-        metrics::FLEET_CURRENT.set(member.is_current(now).into());
+        fleet.is_current = member.is_current(now);
+        metrics::FLEET_CURRENT.set(fleet.is_current.into());
         let (next, position) = (member.next_poll(), member.position());
         let is_first = member.id().is_some() && member.id() == member.ledger().lowest();
         batches.into_iter().for_each(|batch| (fleet.outlet)(Command::Publish(batch)));
@@ -390,8 +401,37 @@ impl Chat {
             self.history.put(&mut writer);
             (fleet.outlet)(Command::KeepSnapshot { sequence: position, state });
         }
+        self.tell_room(now, effects);
         self.let_go(now, effects);
         Some(next)
+    }
+
+    /// Tells the login servers how many users this node may still take, if that has changed.
+    fn tell_room(&mut self, now: Instant, effects: &mut Effects) {
+        let Some(free) = self.free() else { return };
+        let Some(fleet) = &mut self.fleet else { return };
+        let (told, at) = fleet.told;
+        if told == Some(free) || now.saturating_duration_since(at) < TELL_INTERVAL {
+            return;
+        }
+        fleet.told = (Some(free), now);
+        for (link, _) in self.links.up(Role::Login) {
+            effects.send(link, LoginNotifyRoom { free });
+        }
+    }
+
+    /// Returns the number of users that this node may still take.
+    fn free(&self) -> Option<u32> {
+        let used = self.seats.count();
+        let fleet = self.fleet.as_ref()?;
+        Some(if fleet.is_current { self.settings.away_max.saturating_sub(used) as u32 } else { 0 })
+    }
+
+    /// Tells a login server whose link has come up how many users this node may still take.
+    pub(super) fn tell_room_to(&self, link: SessionId, effects: &mut Effects) {
+        if let Some(free) = self.free() {
+            effects.send(link, LoginNotifyRoom { free });
+        }
     }
 
     /// Lets users go whose time away is over.

@@ -212,7 +212,6 @@ impl Seats {
     }
 
     /// Returns the number of sessions.
-    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.sessions.len()
     }

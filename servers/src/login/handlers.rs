@@ -7,8 +7,8 @@ use throng_core::wire::Body;
 use throng_core::wire::packets::{
     Character, ChatNotifyLogin, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPasswordAnswer,
     DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbSignUpAnswer,
-    DbVerifyAccountAnswer, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded, LoginRequest,
-    Role, SignUpAnswer, SignUpRequest,
+    DbVerifyAccountAnswer, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded, LoginNotifyRoom,
+    LoginRequest, Role, SignUpAnswer, SignUpRequest,
 };
 
 use super::{
@@ -31,6 +31,7 @@ pub(super) fn table() -> HandlerTable<Login, Phase> {
         .on(&[Phase::DbAgentLink], claim_revoked)
         .on(&[Phase::ChatLink], hand_over_done)
         .on(&[Phase::ChatLink], client_entered)
+        .on(&[Phase::ChatLink], room_changed)
 }
 
 fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
@@ -189,6 +190,10 @@ fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEn
     if let Some(grant) = login.grants.remove(&entered.claim.id) {
         call.effects.close(grant.client, CloseReason::HandedOver);
     }
+}
+
+fn room_changed(login: &mut Login, call: &mut Call<'_>, room: LoginNotifyRoom) {
+    login.room.insert(call.session, room.free);
 }
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {

@@ -105,6 +105,8 @@ pub struct Login {
     expiries: VecDeque<(Instant, u64)>,
     /// Chooses among the chat servers in turn.
     chat_turn: usize,
+    /// Users that each chat server may still take, by its link, if it has told.
+    room: HashMap<SessionId, u32>,
 }
 
 /// A client's session.
@@ -196,6 +198,7 @@ impl LoginRole {
             grants: HashMap::new(),
             expiries: VecDeque::new(),
             chat_turn: 0,
+            room: HashMap::new(),
         };
         Self { table: handlers::table(), login }
     }
@@ -274,6 +277,7 @@ impl Login {
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
         self.remove_session(session, now, effects);
         let Some(link) = self.links.closed(session, closed, now) else { return };
+        self.room.remove(&session);
         for pending in self.requests.fail_link(session) {
             self.not_served(&pending, now, effects);
         }
@@ -587,11 +591,20 @@ impl Login {
         }
     }
 
-    /// Returns the next chat server that is up, in turn.
+    /// Returns the chat server for the next login: of those that are up the one with the most room.
+    /// Those that have as much, or have not told, take turns.
     fn next_chat_server(&mut self) -> Option<SessionId> {
-        let up: Vec<SessionId> = self.links.up(packets::Role::Chat).map(|(id, _)| id).collect();
+        let mut up: Vec<SessionId> = self.links.up(packets::Role::Chat).map(|(id, _)| id).collect();
         self.chat_turn = self.chat_turn.wrapping_add(1);
-        up.get(self.chat_turn % up.len().max(1)).copied()
+        let first = self.chat_turn % up.len().max(1);
+        up.rotate_left(first);
+        let room = |chat: &SessionId| self.room.get(chat).copied();
+        let chosen = up.iter().copied().rev().max_by_key(room)?;
+        // Until the server tells anew, further logins count the users on their way.
+        if let Some(free) = self.room.get_mut(&chosen) {
+            *free = free.saturating_sub(1);
+        }
+        Some(chosen)
     }
 }
 

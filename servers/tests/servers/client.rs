@@ -9,7 +9,7 @@ use throng_client::{
 use throng_harness_report::Verdict;
 
 use crate::resume::run_crowd;
-use crate::support::{Home, PATIENCE, Proxy, Server, ServerAddr, spare_port, wait_until};
+use crate::support::{Home, Nats, PATIENCE, Proxy, Server, ServerAddr, spare_port, wait_until};
 
 const PASSWORD: &str = "a long password";
 
@@ -325,4 +325,74 @@ fn many_clients_beside_a_crowd_miss_nothing_when_all_are_cut() {
         "{clients} clients and {crowd} of the harness in one room: {cuts} cuts of all, {resumed} resumed; \
          {heard} messages, each once and in order; lists exact"
     );
+}
+
+/// A login server, a DB agent, and two chat servers of a fleet.
+struct Fleet {
+    _dbagent: Server,
+    login: Server,
+    nodes: [Option<Server>; 2],
+    _nats: Nats,
+    homes: [Home; 2],
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let nats = Nats::start();
+        let homes = [Home::with_keys(), Home::with_keys()];
+        std::fs::copy(homes[0].path().join("cluster.key"), homes[1].path().join("cluster.key")).unwrap();
+        let [agent, first, second] = [(); 3].map(|()| spare_port());
+        let links = [first, second];
+        let dbagent = homes[0].start("dbagent", &[format!("dbagent.listen=127.0.0.1:{agent}")]);
+        let nodes = [0, 1].map(|at| {
+            let settings = [
+                format!("fleet.nats=127.0.0.1:{}", nats.port),
+                "fleet.dead_after=3s".to_owned(),
+                format!("chat.name=chat-{at}"),
+                format!("chat.dbagent=127.0.0.1:{agent}"),
+                format!("chat.link_listen=127.0.0.1:{}", links[at]),
+            ];
+            Some(homes[at].start("chat", &settings))
+        });
+        let settings = [
+            format!("login.dbagent=127.0.0.1:{agent}"),
+            format!("login.chat=127.0.0.1:{first},127.0.0.1:{second}"),
+        ];
+        let login = homes[0].start("login", &settings);
+        wait_until("the servers are linked", || login.links_up() == 3);
+        let fleet = Self { _dbagent: dbagent, login, nodes, _nats: nats, homes };
+        wait_until("both nodes take part", || {
+            let sees = |node: &Server| node.metric("throng_fleet_nodes") == 2;
+            fleet.nodes.iter().flatten().all(|node| sees(node) && node.links_up() == 2)
+        });
+        fleet
+    }
+
+    fn users(&self, node: usize) -> u64 {
+        self.nodes[node].as_ref().map_or(0, |node| node.metric("throng_net_sessions"))
+    }
+}
+
+#[test]
+fn players_of_a_fleet_are_spread_and_go_on_at_another_node_when_theirs_dies() {
+    let mut fleet = Fleet::start();
+    let mut players = ["Bee", "Ant", "Cat", "Dog"].map(|id| Member::enter(fleet.login.login(), id));
+    let users = [fleet.users(0), fleet.users(1)];
+    assert_eq!(users[0], users[1], "a login goes to the node with the most room");
+    players[0].say(Audience::World, "one world");
+    players.iter_mut().for_each(|player| drop(player.hear("one world")));
+    assert_eq!(fleet.homes[0].online(), 4);
+
+    fleet.nodes[1].take().unwrap().kill();
+    players[3].say(Audience::World, "still one");
+    players.iter_mut().for_each(|player| drop(player.hear("still one")));
+    let is_resumed = |event: &Event| matches!(event, Event::Resumed { .. });
+    let resumed = players.iter().filter(|player| player.events.iter().any(is_resumed));
+    assert_eq!(resumed.count(), 2, "the others stay where they are");
+    // The claims have followed: all are online, and no second login gets in beside one.
+    wait_until("the claims follow", || fleet.homes[0].online() == 4 && fleet.homes[0].away() == 0);
+    let mut twice = Member::of(fleet.login.login(), "Ant");
+    twice.driver.command(|client, now| client.log_in("Ant", PASSWORD, now)).unwrap();
+    let refused = |event: &Event| matches!(event, Event::Refused { outcome: Outcome::AlreadyOnline, .. });
+    twice.wait_for("a refusal", refused);
 }

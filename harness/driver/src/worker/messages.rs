@@ -78,7 +78,10 @@ impl Worker {
             }
             (_, Packet::PongAnswer(pong)) => self.pong_received(sessions, place, &pong),
             (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),
-            (_, Packet::UsersChanged(_) | Packet::RoomResumed(_) | Packet::History(_) | Packet::ChatNodes(_))
+            (
+                _,
+                Packet::UsersChanged(_) | Packet::RoomResumed(_) | Packet::History(_) | Packet::ChatNodes(_),
+            )
             | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (_, Packet::ChannelAnswer(answer)) => {
                 let now = self.plan.clock.at(sessions.now());

@@ -17,6 +17,7 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
     match role {
         Role::Login => {
             chat.seats.set_phase(call.session, Phase::LoginLink);
+            chat.tell_room_to(call.session, call.effects);
         }
         Role::DbAgent => {
             chat.seats.set_phase(call.session, Phase::DbAgentLink);
