@@ -200,7 +200,7 @@ pub enum Event {
     ChannelLeft {
         /// The channel.
         channel: u32,
-        /// Ok on request, Kicked, or NotAMember.
+        /// Ok on request, Kicked, or NotAMember; TryAgainLater if it is still in the channel.
         outcome: Outcome,
     },
     /// Result of a kick.

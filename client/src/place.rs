@@ -24,11 +24,20 @@ pub(crate) struct Room {
     pub(crate) start_over_at: Option<Instant>,
     /// True from a resume until the server tells the state of the room.
     pub(crate) is_stale: bool,
+    /// Number of its latest message, as the server has told it; what was missed follows.
+    pub(crate) catches_up_to: Option<u64>,
 }
 
 impl Room {
     fn new(name: Text<{ throng_core::limits::CHANNEL_WIRE_MAX }>) -> Self {
-        Self { name, sequence: 0, roster: Roster::new(), start_over_at: None, is_stale: false }
+        Self {
+            name,
+            sequence: 0,
+            roster: Roster::new(),
+            start_over_at: None,
+            is_stale: false,
+            catches_up_to: None,
+        }
     }
 }
 
@@ -142,6 +151,19 @@ impl Place {
     pub(crate) fn skip(&mut self, gap: &ChatGap) {
         if let Some(latest) = self.latest(gap.scope, gap.channel).filter(|latest| **latest != 0) {
             *latest = latest.saturating_add(gap.missed);
+        }
+    }
+
+    /// Notes where a room stands. What was missed in the rooms before it has come.
+    pub(crate) fn catch_up(&mut self, channel: u32, sequence: u64) {
+        for room in self.rooms.values_mut() {
+            if let Some(latest) = room.catches_up_to.take() {
+                room.sequence = latest.max(room.sequence);
+            }
+        }
+        // World is the last one, and its number is never forgotten.
+        if let Some(room) = self.rooms.get_mut(&channel).filter(|_| channel != 0) {
+            room.catches_up_to = Some(sequence);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::roster::{Change, Step};
 use throng_core::wire::packets::{
@@ -102,9 +103,10 @@ impl Client {
     /// Has the next attempt to resume go to another server of the fleet.
     fn go_to_next_node(&mut self) {
         let (Some(place), Some(server)) = (&self.place, &mut self.server) else { return };
-        let here = place.nodes.iter().position(|node| node.key == server.key);
-        let next = here.map_or(0, |here| here + 1);
-        if let Some(node) = place.nodes.get(next).or(place.nodes.first()) {
+        // At random, so that the players of one server are spread over the others.
+        let others: Vec<_> = place.nodes.iter().filter(|node| node.key != server.key).collect();
+        if !others.is_empty() {
+            let node = others[self.rng.random_range(0..others.len())];
             *server = ChatServer { address: node.address.to_string(), key: node.key };
         }
     }
@@ -257,7 +259,7 @@ impl Client {
                 place.requests.take(
                     |it| matches!(it, Packet::ChannelLeaveRequest(request) if request.channel == channel),
                 );
-                if left.outcome != Outcome::NotAMember {
+                if matches!(left.outcome, Outcome::Ok | Outcome::Kicked) {
                     place.rooms.remove(&channel);
                 }
                 self.tell(Event::ChannelLeft { channel, outcome: left.outcome });
@@ -409,6 +411,9 @@ impl Client {
         let number = resumed.channel;
         if number == 0 {
             self.tell_unseen();
+        }
+        if let Some(place) = &mut self.place {
+            place.catch_up(number, resumed.sequence);
         }
         let found = self.place.as_mut().and_then(|place| place.rooms.get_mut(&number));
         let Some(room) = found else { return };

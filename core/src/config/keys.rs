@@ -187,8 +187,8 @@ settings! {
             retention_size: ByteSize = "1GiB" in kib(16 << 10)..=kib(1 << 30);
             /// Silence of a chat server after which it says that it is alive.
             heartbeat: Duration = "250ms" in ms(10)..=secs(60);
-            /// Silence of a chat server after which the others declare it dead. Its users may resume
-            /// at any other.
+            /// Silence of a chat server after which the others declare it dead. Its users may
+            /// resume at any other.
             dead_after: Duration = "1200ms" in ms(40)..=secs(600);
         }
 

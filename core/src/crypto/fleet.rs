@@ -3,15 +3,18 @@
 //! The operator of the bus may read and change what it carries, so every piece is sealed with a key
 //! of its own purpose:
 //!
-//! | piece | form | key | nonce |
-//! |---|---|---|---|
-//! | batch of a node | `instance (8) \| counter (8) \| sealed \| tag (16)` | "throng fleet batch v1", salt `epoch \| instance` | counter |
-//! | snapshot | `salt (16) \| sealed \| tag (16)` | "throng fleet snapshot v1", salt `epoch \| salt` | 0 |
-//! | description of the world | `epoch (16) \| sealed \| tag (16)` | "throng fleet world v1", salt `epoch` | 0 |
+//! ```text
+//! batch        instance (8) | counter (8) | sealed | tag (16)   nonce: counter
+//! snapshot     salt (16) | sealed | tag (16)                    nonce: 0
+//! description  epoch (16) | sealed | tag (16)                   nonce: 0
+//! ```
 //!
-//! Keys are HKDF-SHA256 of the cluster key, numbers little-endian. A node draws its instance at its
-//! start and counts its batches, and sends a batch anew unchanged, so no nonce seals two texts. The
-//! sequence of a snapshot is authenticated with it. An epoch has one description.
+//! Keys are HKDF-SHA256 of the cluster key. The info is "throng fleet batch v1", "throng fleet
+//! snapshot v1" or "throng fleet world v1", the salt `epoch | instance`, `epoch | salt` or `epoch`.
+//! Numbers are little-endian, and what stands in the clear is authenticated. A node draws its
+//! instance at its start and counts its batches, and sends a batch anew unchanged, so no nonce
+//! seals two texts. The sequence of a snapshot is authenticated with it. An epoch has one
+//! description.
 
 use super::cipher::{Cipher, NonceBytes};
 use super::keys::ClusterKey;

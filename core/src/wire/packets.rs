@@ -533,7 +533,8 @@ packets! {
         channel: u32,
     }
 
-    /// Tells the user that it is not in the channel any more. No message of the channel follows.
+    /// Tells the user that it is not in the channel any more. No message of the channel follows. In
+    /// a fleet the outcome of each request may be TryAgainLater instead, and then nothing is changed.
     0x0214 ChannelLeft(ChatToClient, "") {
         /// The channel.
         channel: u32,

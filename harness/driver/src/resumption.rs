@@ -98,7 +98,7 @@ impl Resumption {
             }
             Packet::ChannelLeft(left) => {
                 self.answered();
-                if left.outcome != Outcome::NotAMember {
+                if matches!(left.outcome, Outcome::Ok | Outcome::Kicked) {
                     self.channels.retain(|held| held.channel != left.channel);
                 }
             }
@@ -164,7 +164,7 @@ impl Resumption {
         let news = answer.handled.wrapping_sub(known) as usize;
         // Another server of a fleet does not have the answers that were lost with the line.
         let lost = answer.answers_from.wrapping_sub(self.answers).wrapping_sub(1);
-        if news > self.unhandled.len() || lost > 1 {
+        if news > self.unhandled.len() || lost > u32::MAX / 2 {
             return None;
         }
         self.answers = self.answers.wrapping_add(lost);

@@ -139,6 +139,15 @@ impl Plan {
         servers.get(node as usize % servers.len())
     }
 
+    /// The number of a server other than `node`, if there is one, for a client of this number.
+    /// Those of one server are spread over the others.
+    pub fn other_node(&self, node: u32, client: u32) -> u32 {
+        let EntryPath::Ticket(servers, _) = &self.entry_path else { return node };
+        let others = (servers.len() as u64 - 1).max(1);
+        let step = mixed(self.seed ^ u64::from(client) << 32 ^ u64::from(node)) % others;
+        (node + 1 + step as u32) % servers.len() as u32
+    }
+
     /// True if clients are spread over the servers of a fleet, whose clocks differ.
     pub fn is_fleet(&self) -> bool {
         matches!(&self.entry_path, EntryPath::Ticket(servers, _) if servers.len() > 1)

@@ -5,7 +5,7 @@
 use throng_core::wire::packets::Scope;
 use throng_core::wire::{Field, Malformed, Reader, Writer};
 
-use super::fact::{Deed, Departure, Fact, Words};
+use super::fact::{Counts, Deed, Departure, Fact, Words};
 
 impl Fact {
     /// Appends the fact.
@@ -23,23 +23,26 @@ impl Fact {
                 writer.u32(*turn);
                 writer.u8(u8::from(*departure == Departure::Kicked));
             }
-            Self::Away { user, turn, handled } => {
+            Self::Away { user, turn, counts } => {
                 writer.u8(2);
                 writer.u32(*user);
                 writer.u32(*turn);
-                writer.u32(*handled);
+                counts.put(writer);
             }
-            Self::Back { user, token, handled } => {
+            Self::Back { user, token, counts } => {
                 writer.u8(3);
                 writer.u32(*user);
                 writer.u32(*token);
-                handled.put(writer);
+                counts.is_some().put(writer);
+                if let Some(counts) = counts {
+                    counts.put(writer);
+                }
             }
-            Self::Did { user, turn, handled, deed } => {
+            Self::Did { user, turn, counts, deed } => {
                 writer.u8(4);
                 writer.u32(*user);
                 writer.u32(*turn);
-                writer.u32(*handled);
+                counts.put(writer);
                 deed.put(writer);
             }
         }
@@ -54,16 +57,33 @@ impl Fact {
                 let departure = if bool::take(reader)? { Departure::Kicked } else { Departure::Voluntary };
                 Self::Left { user, turn, departure }
             }
-            2 => Self::Away { user: reader.u32()?, turn: reader.u32()?, handled: reader.u32()? },
-            3 => Self::Back { user: reader.u32()?, token: reader.u32()?, handled: Field::take(reader)? },
+            2 => Self::Away { user: reader.u32()?, turn: reader.u32()?, counts: Counts::take(reader)? },
+            3 => {
+                let (user, token) = (reader.u32()?, reader.u32()?);
+                let counts = if bool::take(reader)? { Some(Counts::take(reader)?) } else { None };
+                Self::Back { user, token, counts }
+            }
             4 => Self::Did {
                 user: reader.u32()?,
                 turn: reader.u32()?,
-                handled: reader.u32()?,
+                counts: Counts::take(reader)?,
                 deed: Deed::take(reader)?,
             },
             value => return Err(Malformed::UnknownValue { of: "fact", value }),
         })
+    }
+}
+
+impl Counts {
+    /// Appends the counts.
+    pub fn put(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.handled);
+        writer.u32(self.answers);
+    }
+
+    /// Takes counts.
+    pub fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { handled: reader.u32()?, answers: reader.u32()? })
     }
 }
 

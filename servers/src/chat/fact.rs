@@ -19,6 +19,15 @@ pub enum Departure {
     Kicked,
 }
 
+/// How far the requests of a user have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Number of its latest packet that was handled.
+    pub handled: u32,
+    /// Number of the latest answer to it.
+    pub answers: u32,
+}
+
 /// A change of what users share.
 ///
 /// It names everything that its application needs: times are read before. Ids and numbers are drawn
@@ -47,8 +56,8 @@ pub enum Fact {
         user: u32,
         /// Its turn.
         turn: u32,
-        /// Number of its latest packet that was handled.
-        handled: u32,
+        /// What its server has handled and answered.
+        counts: Counts,
     },
     /// A user has resumed over a new connection, which begins its next turn.
     Back {
@@ -56,8 +65,8 @@ pub enum Fact {
         user: u32,
         /// Number of the resume token.
         token: u32,
-        /// Number of its latest packet that was handled, if it had not lost its connection yet.
-        handled: Option<u32>,
+        /// What its server has handled and answered, if it had not lost its connection yet.
+        counts: Option<Counts>,
     },
     /// A user has done something that a packet of its asked for.
     Did {
@@ -65,8 +74,8 @@ pub enum Fact {
         user: u32,
         /// Its turn.
         turn: u32,
-        /// Number of the packet.
-        handled: u32,
+        /// The number of the packet, and that of the latest answer before it.
+        counts: Counts,
         /// What it has done.
         deed: Deed,
     },
@@ -164,8 +173,8 @@ pub enum Change {
         claim: Claim,
         /// Its turn, which begins.
         turn: u32,
-        /// Number of its latest packet that was handled.
-        handled: u32,
+        /// What was handled and answered, as far as all servers know.
+        counts: Counts,
     },
     /// A user has made a channel.
     ChannelMade {

@@ -40,7 +40,7 @@ use throng_core::{SessionId, metrics};
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
 use continuation::Continuation;
-pub use fact::{Change, Deed, Departure, Fact, Words};
+pub use fact::{Change, Counts, Deed, Departure, Fact, Words};
 use fleet::Fleet;
 pub use fleet::{FleetSettings, description};
 pub use history::{History, HistoryLimits, Series};
@@ -226,8 +226,8 @@ impl ChatRole {
         }
     }
 
-    /// Makes the server a node of a fleet. It takes no users before the bus has told where the order
-    /// begins.
+    /// Makes the server a node of a fleet. It takes no users before the bus has told where the
+    /// order begins.
     #[must_use]
     pub fn in_fleet(mut self, settings: FleetSettings, now: Instant) -> Self {
         self.chat.fleet = Some(Fleet::new(settings, now));
@@ -346,10 +346,17 @@ impl Chat {
         }
     }
 
+    /// Returns how far the requests of a user here have come. A server alone has no one to tell how
+    /// many were answered.
+    fn counts(&self, user: u32, handled: u32) -> Counts {
+        let answers = if self.fleet.is_some() { self.seats.answers(user) } else { None };
+        Counts { handled, answers: answers.unwrap_or(0) }
+    }
+
     /// Proposes what the user of a call does.
     fn act(&mut self, deed: Deed, then: Continuation, call: &mut Call<'_>) {
         let Some(Actor { user, turn, handled }) = self.seats.actor(call.session) else { return };
-        let did = Fact::Did { user, turn, handled, deed };
+        let did = Fact::Did { user, turn, counts: self.counts(user, handled), deed };
         self.propose(did, then, Some(call.session), call.now, call.effects);
     }
 
@@ -570,7 +577,7 @@ impl Chat {
     /// Keeps the place of a user whose session has been lost.
     fn lose(&mut self, user: u32, call: &mut Call<'_>) {
         if let Some(Actor { user, turn, handled }) = self.detach(user, call.effects) {
-            let away = Fact::Away { user, turn, handled };
+            let away = Fact::Away { user, turn, counts: self.counts(user, handled) };
             self.propose(away, Continuation::Nothing, None, call.now, call.effects);
         }
     }

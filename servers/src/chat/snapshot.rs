@@ -9,6 +9,7 @@ use throng_core::wire::packets::{ChannelName, Claim, User};
 use throng_core::wire::{Field, Malformed, Reader, Writer};
 
 use super::channels::{Channel, Channels};
+use super::fact::Counts;
 use super::history::{History, Series};
 use super::users::{Membership, Presence, Users};
 use super::world::World;
@@ -55,12 +56,13 @@ impl Users {
 
 impl Presence {
     fn put(&self, writer: &mut Writer<'_>) {
-        let Self { user, claim, since, whispers, node, turn, token, handled, is_away, channels } = self;
+        let Self { user, claim, since, whispers, node, turn, token, counts, is_away, channels } = self;
         user.put(writer);
         claim.put(writer);
         writer.u64(*since);
         writer.u64(*whispers);
-        [node, turn, token, handled].into_iter().for_each(|number| writer.u32(*number));
+        [node, turn, token].into_iter().for_each(|number| writer.u32(*number));
+        counts.put(writer);
         is_away.put(writer);
         writer.u32(channels.len() as u32);
         for Membership { channel, since } in channels {
@@ -72,14 +74,15 @@ impl Presence {
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (user, claim) = (User::take(reader)?, Claim::take(reader)?);
         let (since, whispers) = (reader.u64()?, reader.u64()?);
-        let (node, turn, token, handled) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+        let (node, turn, token) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let counts = Counts::take(reader)?;
         let is_away = bool::take(reader)?;
         let memberships = (0..reader.u32()?).map(|_| {
             let (channel, since) = (reader.u32()?, reader.u64()?);
             Ok(Membership { channel, since })
         });
         let channels = memberships.collect::<Result<_, _>>()?;
-        Ok(Self { user, claim, since, whispers, node, turn, token, handled, is_away, channels })
+        Ok(Self { user, claim, since, whispers, node, turn, token, counts, is_away, channels })
     }
 }
 

@@ -17,6 +17,7 @@ use throng_core::wire::{Body, Packet, Text};
 
 mod away;
 mod fleet;
+mod fleet_simulation;
 mod model;
 mod order;
 mod resume;

@@ -6,6 +6,7 @@ use throng_core::limits::LIST_CHANGES_KEPT;
 use throng_core::wire::packets::{Claim, User};
 
 use super::channels::Channel;
+use super::fact::Counts;
 use super::list_state::ListState;
 use super::pages::{Page, Pages};
 use super::roster::Roster;
@@ -29,8 +30,8 @@ pub struct Presence {
     pub turn: u32,
     /// Number of its newest resume token.
     pub token: u32,
-    /// Number of its latest packet that was handled, as far as others have to know.
-    pub handled: u32,
+    /// How far its requests have come, as far as all servers know.
+    pub counts: Counts,
     /// True while the user has no connection.
     pub is_away: bool,
     /// The channels of which the user is a member; they are few.
@@ -106,7 +107,7 @@ impl Users {
             node,
             turn: 0,
             token: 1,
-            handled: 0,
+            counts: Counts::default(),
             is_away: false,
             channels: Vec::new(),
         };

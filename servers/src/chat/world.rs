@@ -39,8 +39,8 @@ impl World {
         Self { users: Users::default(), channels: Channels::new(limits.channels), sequence: 0, limits }
     }
 
-    /// Applies a fact that comes from a server, or refuses it: others have overtaken it, or it asks for what may not be. A
-    /// refused fact changes nothing, but that the packet counts as handled.
+    /// Applies a fact that comes from a server, or refuses it: others have overtaken it, or it asks
+    /// for what may not be. A refused fact changes nothing, but that the packet counts as handled.
     pub fn apply(&mut self, node: u32, fact: Fact) -> Result<Change, Outcome> {
         match fact {
             Fact::Entered { name, claim } => {
@@ -52,27 +52,37 @@ impl World {
                 let turn = if departure == Departure::Kicked { None } else { Some(turn) };
                 self.leave(user, turn, departure).ok_or(Outcome::NoSuchUser)
             }
-            Fact::Away { user, turn, handled } => {
+            Fact::Away { user, turn, counts } => {
                 let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
                 presence.is_away = true;
-                presence.handled = handled;
+                presence.counts = counts;
                 Ok(Change::Away { user, claim: presence.claim })
             }
-            Fact::Back { user, token, handled } => {
+            Fact::Back { user, token, counts } => {
                 let presence = self.users.get_mut(user).filter(|presence| presence.accepts(token));
                 let presence = presence.ok_or(Outcome::NoSuchUser)?;
                 presence.turn = presence.turn.wrapping_add(1);
                 presence.token = token.saturating_add(1);
-                presence.handled = handled.unwrap_or(presence.handled);
+                presence.counts = counts.unwrap_or(presence.counts);
                 presence.is_away = false;
                 presence.node = node;
-                let Presence { claim, turn, handled, .. } = *presence;
-                Ok(Change::Back { user, claim, turn, handled })
+                let Presence { claim, turn, counts, .. } = *presence;
+                Ok(Change::Back { user, claim, turn, counts })
             }
-            Fact::Did { user, turn, handled, deed } => {
+            Fact::Did { user, turn, counts, deed } => {
                 let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
-                presence.handled = handled;
-                self.act(user, deed)
+                presence.counts.handled = counts.handled;
+                // A message that is refused is answered after later ones were sent.
+                presence.counts.answers = counts.answers.max(presence.counts.answers);
+                let is_message = matches!(deed, Deed::Say(_) | Deed::SayNearby { .. });
+                let done = self.act(user, deed);
+                if !is_message || done.is_err() {
+                    self.answer(user);
+                }
+                if let Ok(Change::Parted { user: kicked, departure: Departure::Kicked, .. }) = done {
+                    self.answer(kicked);
+                }
+                done
             }
         }
     }
@@ -81,9 +91,9 @@ impl World {
     pub fn strand(&self, node: u32) -> Vec<Fact> {
         let here = self.users.iter().filter(|presence| presence.node == node && !presence.is_away);
         let mut users: Vec<_> =
-            here.map(|Presence { user, turn, handled, .. }| (user.id, *turn, *handled)).collect();
-        users.sort_unstable();
-        users.into_iter().map(|(user, turn, handled)| Fact::Away { user, turn, handled }).collect()
+            here.map(|Presence { user, turn, counts, .. }| (user.id, *turn, *counts)).collect();
+        users.sort_unstable_by_key(|(user, ..)| *user);
+        users.into_iter().map(|(user, turn, counts)| Fact::Away { user, turn, counts }).collect()
     }
 
     fn leave(&mut self, user: u32, turn: Option<u32>, departure: Departure) -> Option<Change> {
@@ -98,6 +108,12 @@ impl World {
             left.filter_map(|Membership { channel, .. }| Some((*channel, channels.leave(*channel, user)?)));
         let channels = left.collect();
         Some(Change::Left { presence, departure, channels, list_state: self.users.list_state() })
+    }
+
+    fn answer(&mut self, user: u32) {
+        if let Some(presence) = self.users.get_mut(user) {
+            presence.counts.answers = presence.counts.answers.wrapping_add(1);
+        }
     }
 
     fn act(&mut self, user: u32, deed: Deed) -> Result<Change, Outcome> {
@@ -255,6 +271,7 @@ pub(super) mod tests {
     use throng_core::wire::packets::{ChannelName, Claim, Name, ServerTimes};
 
     use super::*;
+    use crate::chat::Counts;
 
     const USERS: u32 = 6;
 
@@ -282,6 +299,10 @@ pub(super) mod tests {
         ]
     }
 
+    fn counts() -> impl Strategy<Value = Counts> {
+        (0..9u32, 0..9u32).prop_map(|(handled, answers)| Counts { handled, answers })
+    }
+
     pub(crate) fn fact() -> impl Strategy<Value = Fact> {
         let (user, turn) = (1..=2 * USERS, 0..3u32);
         let departure = prop_oneof![Just(Departure::Voluntary), Just(Departure::Kicked)];
@@ -292,12 +313,12 @@ pub(super) mod tests {
             }),
             1 => (user.clone(), turn.clone(), departure)
                 .prop_map(|(user, turn, departure)| Fact::Left { user, turn, departure }),
-            1 => (user.clone(), turn.clone(), 0..9u32)
-                .prop_map(|(user, turn, handled)| Fact::Away { user, turn, handled }),
-            1 => (user.clone(), 0..4u32, prop::option::of(0..9u32))
-                .prop_map(|(user, token, handled)| Fact::Back { user, token, handled }),
-            14 => (user, turn.prop_map(|turn| turn / 2), 0..9u32, deed())
-                .prop_map(|(user, turn, handled, deed)| Fact::Did { user, turn, handled, deed }),
+            1 => (user.clone(), turn.clone(), counts())
+                .prop_map(|(user, turn, counts)| Fact::Away { user, turn, counts }),
+            1 => (user.clone(), 0..4u32, prop::option::of(counts()))
+                .prop_map(|(user, token, counts)| Fact::Back { user, token, counts }),
+            14 => (user, turn.prop_map(|turn| turn / 2), counts(), deed())
+                .prop_map(|(user, turn, counts, deed)| Fact::Did { user, turn, counts, deed }),
         ]
     }
 
@@ -326,21 +347,60 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn answers_are_counted_though_a_later_message_was_sent_before_one() {
+        let mut world = World::new(LIMITS);
+        for account in 1..=2 {
+            let claim = Claim { account, id: 9 };
+            world.apply(1, Fact::Entered { name: Name::truncated("n"), claim }).unwrap();
+        }
+        let did = |user, handled, answers, deed| Fact::Did {
+            user,
+            turn: 0,
+            counts: Counts { handled, answers },
+            deed,
+        };
+        world.apply(1, did(1, 1, 0, Deed::MakeChannel(ChannelName::truncated("den")))).unwrap();
+        world.apply(1, did(2, 1, 0, Deed::Join { channel: 1 })).unwrap();
+        // Its server has refused three packets by itself.
+        assert!(world.apply(1, did(1, 5, 4, words(Scope::Channel, 7))).is_err());
+        world.apply(1, did(1, 6, 4, words(Scope::World, 0))).unwrap();
+        let counts = |world: &World, user| world.users.get(user).map(|user| user.counts);
+        assert_eq!(counts(&world, 1), Some(Counts { handled: 6, answers: 5 }));
+        world.apply(1, did(1, 7, 5, Deed::Kick { channel: 1, member: 2 })).unwrap();
+        assert_eq!(counts(&world, 2), Some(Counts { handled: 1, answers: 2 }));
+    }
+
+    #[test]
     fn a_deed_of_an_earlier_turn_is_void() {
         let mut world = World::new(LIMITS);
         let claim = Claim { account: 1, id: 9 };
         world.apply(1, Fact::Entered { name: Name::truncated("n"), claim }).unwrap();
-        let say = |turn, handled| Fact::Did { user: 1, turn, handled, deed: words(Scope::World, 0) };
+        let counts = |handled| Counts { handled, answers: 0 };
+        let say = |turn, handled| Fact::Did {
+            user: 1,
+            turn,
+            counts: counts(handled),
+            deed: words(Scope::World, 0),
+        };
         world.apply(1, say(0, 1)).unwrap();
         // Its server has not noticed yet that the user has resumed elsewhere.
-        let back = |token| Fact::Back { user: 1, token, handled: None };
-        assert!(matches!(world.apply(1, back(1)), Ok(Change::Back { turn: 1, handled: 1, .. })));
+        let back = |token| Fact::Back { user: 1, token, counts: None };
+        assert!(matches!(
+            world.apply(1, back(1)),
+            Ok(Change::Back { turn: 1, counts: Counts { handled: 1, .. }, .. })
+        ));
         assert_eq!(world.apply(1, say(0, 2)), Err(Outcome::NoSuchUser));
-        assert_eq!(world.apply(1, Fact::Away { user: 1, turn: 0, handled: 2 }), Err(Outcome::NoSuchUser));
+        assert_eq!(
+            world.apply(1, Fact::Away { user: 1, turn: 0, counts: counts(2) }),
+            Err(Outcome::NoSuchUser)
+        );
         world.apply(1, say(1, 2)).unwrap();
-        world.apply(1, Fact::Away { user: 1, turn: 1, handled: 5 }).unwrap();
+        world.apply(1, Fact::Away { user: 1, turn: 1, counts: counts(5) }).unwrap();
         assert!(
-            matches!(world.apply(1, back(1)), Ok(Change::Back { turn: 2, handled: 5, .. })),
+            matches!(
+                world.apply(1, back(1)),
+                Ok(Change::Back { turn: 2, counts: Counts { handled: 5, .. }, .. })
+            ),
             "the one before"
         );
         assert_eq!(world.apply(1, back(3)), Err(Outcome::NoSuchUser), "one that is yet to come");

@@ -75,7 +75,7 @@ pub(super) struct RawSetting {
     )]
     cut: Option<CutPattern>,
     /// Clients that lose their connections, by --cut or with their server, resume their places over
-    /// new ones; in a fleet at the next server
+    /// new ones; in a fleet at another server
     #[arg(long, conflicts_with_all = ["churn", "moves", "deaf", "slow"])]
     resume: bool,
 }

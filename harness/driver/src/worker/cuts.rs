@@ -150,8 +150,9 @@ impl Worker {
             return;
         }
         let plan = self.plan.clone();
+        let number = self.number(place);
         let client = &mut self.clients[place];
-        client.node = client.node.wrapping_add(1);
+        client.node = plan.other_node(client.node, number);
         // Clients of a broadcast enter with tickets.
         let Some(server) = plan.node(client.node) else { return };
         match self.dial(sessions, server, Token::Chat(place as u32)) {

@@ -47,9 +47,9 @@ pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeReques
     if let Some(session) = session {
         call.effects.close(session, CloseReason::ResumedElsewhere);
     }
-    let handled = earlier.map(|earlier| earlier.handled);
+    let counts = earlier.map(|Actor { user, handled, .. }| chat.counts(user, handled));
     let then = Continuation::Resume { session: call.session, request: Box::new(request), earlier };
-    let back = Fact::Back { user, token, handled };
+    let back = Fact::Back { user, token, counts };
     chat.propose(back, then, Some(call.session), call.now, call.effects);
 }
 
@@ -67,22 +67,24 @@ pub(in crate::chat) fn resumed(
         Err(Outcome::TryAgainLater) => CloseReason::Moved,
         _ => CloseReason::PlaceLost,
     };
-    let Ok(Change::Back { user, turn, handled, .. }) = applied else {
+    let Ok(Change::Back { user, turn, counts, .. }) = applied else {
         metrics::RESUMES_REFUSED.inc();
         chat.seats.remove(session);
         chat.throttle.forget(session);
         effects.close(session, reason);
         if let Some(Actor { user, turn, handled }) = earlier {
-            chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, None, now, effects);
+            let away = Fact::Away { user, turn, counts: chat.counts(user, handled) };
+            chat.propose(away, Continuation::Nothing, None, now, effects);
         }
         return;
     };
+    let handled = counts.handled;
     let actor = Actor { user, turn, handled };
     if !chat.seats.contains(session) {
-        return chat.propose(Fact::Away { user, turn, handled }, Continuation::Nothing, None, now, effects);
+        return chat.propose(Fact::Away { user, turn, counts }, Continuation::Nothing, None, now, effects);
     }
-    // Answers that another server has sent, and that were lost with the line, are not known here.
-    let answered = chat.seats.answers(user).unwrap_or(request.answers.wrapping_add(1));
+    // Another server may have refused more by itself, which changed nothing.
+    let answered = chat.seats.answers(user).unwrap_or(counts.answers.max(request.answers));
     chat.seats.resume(session, actor, answered);
     chat.throttle.resume(session, user);
     metrics::RESUMES.inc();

@@ -24,16 +24,16 @@ const TIMING: Timing = Timing {
 const EPOCH: [u8; 16] = [3; 16];
 
 /// A chat server, its clients, and its way to the bus.
-struct Node {
-    fixture: RoleFixture<ChatRole>,
-    outbox: Arc<Mutex<Vec<Command>>>,
+pub(super) struct Node {
+    pub(super) fixture: RoleFixture<ChatRole>,
+    pub(super) outbox: Arc<Mutex<Vec<Command>>>,
     /// Batches of the order that it has read.
-    read: usize,
-    is_cut_off: bool,
+    pub(super) read: usize,
+    pub(super) is_cut_off: bool,
     /// Packets that each session was sent, or that its rooms were.
-    received: BTreeMap<SessionId, Vec<Packet>>,
+    pub(super) received: BTreeMap<SessionId, Vec<Packet>>,
     rooms: Vec<(SessionId, RoomId)>,
-    closed: Vec<(SessionId, CloseReason)>,
+    pub(super) closed: Vec<(SessionId, CloseReason)>,
 }
 
 #[derive(Default)]
@@ -45,6 +45,10 @@ struct Fleet {
 
 impl Node {
     fn new(number: u64, snapshot: Option<(u64, Vec<u8>)>) -> Self {
+        Self::of_epoch(number, EPOCH, snapshot)
+    }
+
+    pub(super) fn of_epoch(number: u64, epoch: [u8; 16], snapshot: Option<(u64, Vec<u8>)>) -> Self {
         let settings = ChatSettings {
             take_over: true,
             notice_at_once: 100,
@@ -80,21 +84,32 @@ impl Node {
             rooms: Vec::new(),
             closed: Vec::new(),
         };
-        node.hear(Event::Joined { epoch: EPOCH, sequence, state });
+        node.hear(Event::Joined { epoch, sequence, state });
         node
     }
 
-    fn hear(&mut self, event: Event) {
+    /// Ends a session whose connection is lost.
+    pub(super) fn lose(&mut self, session: SessionId) {
+        let effects = self.fixture.close_client_effects(session);
+        self.carry_out(effects);
+        self.rooms.retain(|(member, _)| *member != session);
+    }
+
+    pub(super) fn has_user(&self, user: u32) -> bool {
+        self.fixture.role().chat.world.users.get(user).is_some()
+    }
+
+    pub(super) fn hear(&mut self, event: Event) {
         let effects = self.fixture.record(event);
         self.carry_out(effects);
     }
 
-    fn deliver(&mut self, session: SessionId, packet: impl Into<Packet>) {
+    pub(super) fn deliver(&mut self, session: SessionId, packet: impl Into<Packet>) {
         let effects = self.fixture.deliver_effects(session, packet);
         self.carry_out(effects);
     }
 
-    fn advance(&mut self, time: Duration) {
+    pub(super) fn advance(&mut self, time: Duration) {
         let effects = self.fixture.advance_effects(time);
         self.carry_out(effects);
     }
@@ -149,7 +164,7 @@ impl Node {
         self.deliver(session, ChatRequest { scope, target, stamp: 1, text });
     }
 
-    fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> u64 {
         self.fixture.role().chat.world.digest()
     }
 }
