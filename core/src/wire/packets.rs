@@ -534,7 +534,7 @@ packets! {
     }
 
     /// Tells the user that it is not in the channel any more. No message of the channel follows. In
-    /// a fleet the outcome of each request may be TryAgainLater instead, and then nothing is changed.
+    /// a fleet the outcome of each request may be TryAgainLater instead; nothing is changed then.
     0x0214 ChannelLeft(ChatToClient, "") {
         /// The channel.
         channel: u32,
