@@ -411,6 +411,7 @@ impl Client {
         let number = resumed.channel;
         if number == 0 {
             self.tell_unseen();
+            self.drop_lost_channels();
         }
         if let Some(place) = &mut self.place {
             place.catch_up(number, resumed.sequence);
@@ -424,6 +425,16 @@ impl Client {
         }
         if !room.roster.is_complete() || room.roster.version() != resumed.version {
             self.request_list(number, now);
+        }
+    }
+
+    /// Drops the channels that the server has not named, of which it is the last room. The answer
+    /// that the user is not in them any more was lost with its server.
+    fn drop_lost_channels(&mut self) {
+        let Some(place) = &mut self.place else { return };
+        let lost = place.rooms.extract_if(1.., |_, room| room.is_stale);
+        for channel in lost.map(|(channel, _)| channel).collect::<Vec<_>>() {
+            self.tell(Event::ChannelLeft { channel, outcome: Outcome::NotAMember });
         }
     }
 

@@ -28,6 +28,15 @@ pub struct Counts {
     pub answers: u32,
 }
 
+impl Counts {
+    /// Takes over later counts. What others have done to the user may have been answered since they
+    /// were taken, and a message that is refused is answered after later ones were sent.
+    pub(super) fn advance(&mut self, later: Self) {
+        self.handled = later.handled;
+        self.answers = later.answers.max(self.answers);
+    }
+}
+
 /// A change of what users share.
 ///
 /// It names everything that its application needs: times are read before. Ids and numbers are drawn

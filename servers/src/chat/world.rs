@@ -55,7 +55,7 @@ impl World {
             Fact::Away { user, turn, counts } => {
                 let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
                 presence.is_away = true;
-                presence.counts = counts;
+                presence.counts.advance(counts);
                 Ok(Change::Away { user, claim: presence.claim })
             }
             Fact::Back { user, token, counts } => {
@@ -63,7 +63,7 @@ impl World {
                 let presence = presence.ok_or(Outcome::NoSuchUser)?;
                 presence.turn = presence.turn.wrapping_add(1);
                 presence.token = token.saturating_add(1);
-                presence.counts = counts.unwrap_or(presence.counts);
+                presence.counts.advance(counts.unwrap_or(presence.counts));
                 presence.is_away = false;
                 presence.node = node;
                 let Presence { claim, turn, counts, .. } = *presence;
@@ -71,9 +71,7 @@ impl World {
             }
             Fact::Did { user, turn, counts, deed } => {
                 let presence = self.users.in_turn(user, turn).ok_or(Outcome::NoSuchUser)?;
-                presence.counts.handled = counts.handled;
-                // A message that is refused is answered after later ones were sent.
-                presence.counts.answers = counts.answers.max(presence.counts.answers);
+                presence.counts.advance(counts);
                 let is_message = matches!(deed, Deed::Say(_) | Deed::SayNearby { .. });
                 let done = self.act(user, deed);
                 if !is_message || done.is_err() {

@@ -43,6 +43,8 @@ struct Place {
     channels: BTreeMap<u32, u64>,
     /// Channel that is being caught up, and its latest number.
     catches_up: Option<(u32, u64)>,
+    /// Channels that the server has not named yet after a resume.
+    unnamed: Vec<u32>,
 }
 
 struct Fleet {
@@ -295,12 +297,14 @@ impl Fleet {
                         version: 0,
                         channels,
                         catches_up: None,
+                        unnamed: Vec::new(),
                     });
                 }
                 Packet::ResumeAnswer(ResumeAnswer { token, answers_from, .. }) => {
                     self.resumed += 1;
                     let place = player.place.as_mut().expect("it has asked with a token");
                     place.token = token;
+                    place.unnamed = place.channels.keys().copied().collect();
                     let lost = answers_from - place.answers - 1;
                     if lost > 0 {
                         // It may have left channels, and joined them again.
@@ -331,6 +335,11 @@ impl Fleet {
                 Packet::RoomResumed(room) => {
                     let place = player.place.as_mut().expect("it is in the chat");
                     let before = place.catches_up.replace((room.channel, room.sequence));
+                    place.unnamed.retain(|channel| *channel != room.channel);
+                    if room.channel == 0 {
+                        let unnamed = std::mem::take(&mut place.unnamed);
+                        place.channels.retain(|channel, _| !unnamed.contains(channel));
+                    }
                     if let Some((channel, sequence)) = before
                         && let Some(latest) = place.channels.get_mut(&channel)
                     {
