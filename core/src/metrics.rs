@@ -482,6 +482,8 @@ metrics! {
     Gauge FLEET_NODES = "throng_fleet_nodes";
     /// 1 while this node takes part and its batches come back in time.
     Gauge FLEET_CURRENT = "throng_fleet_current";
+    /// Sessions that this node has yet to give to others before it ends.
+    Gauge FLEET_DRAINING = "throng_fleet_draining";
     /// Facts that this node has proposed and that have not come back.
     Gauge FLEET_PENDING = "throng_fleet_pending";
     /// Bytes of messages that are kept.

@@ -356,6 +356,9 @@ impl Running {
         self.board.end();
         // All clients are told at once. The DB agent stops after the other roles have released
         // their claims.
+        if let Some(ChatNode { node, bus: Some(_) }) = &self.chat {
+            give_away(node, deadline);
+        }
         let login = self.login.map(|login| login.drain(CloseReason::ServerShutdown));
         let chat = self.chat.map(|ChatNode { node, bus }| {
             // The users of a fleet resume at another node.
@@ -382,6 +385,9 @@ impl Running {
         Ok(0)
     }
 }
+
+/// Interval at which a node that gives its users away looks whether it has any left.
+const GIVE_AWAY_POLL: Duration = Duration::from_millis(20);
 
 /// Time that a starting process may take to become ready before it says what is missing.
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -598,6 +604,18 @@ impl Starter<'_> {
         let backoff = Backoff { min: self.config.link.retry_min, max: self.config.link.retry_max };
         let board = self.running.board.clone();
         Links::new(hello, self.link.clone(), backoff, peers, Instant::now(), board)
+    }
+}
+
+/// Gives the users of a node to the others, in two thirds of the time that there is.
+fn give_away(node: &Node<fleet::Event>, deadline: Instant) {
+    let time = deadline.saturating_duration_since(Instant::now()) * 2 / 3;
+    let until = Instant::now() + time;
+    node.tell(fleet::Event::Draining(time));
+    // The role sets the gauge when it has read the event.
+    std::thread::sleep(GIVE_AWAY_POLL);
+    while Instant::now() < until && metrics::FLEET_DRAINING.get() > 0 {
+        std::thread::sleep(GIVE_AWAY_POLL);
     }
 }
 

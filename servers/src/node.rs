@@ -135,6 +135,11 @@ pub struct Draining<R> {
 }
 
 impl<R: Send + 'static> Node<R> {
+    /// Has the role handle a record.
+    pub fn tell(&self, record: R) {
+        push_record(&self.pool, record);
+    }
+
     /// Begins to stop the role: closes the listeners and the connections of all clients.
     pub fn drain(self, reason: CloseReason) -> Draining<R> {
         tracing::info!(role = self.name, "draining");
@@ -148,11 +153,7 @@ impl<R: Send + 'static> Draining<R> {
     /// Has the role handle a last record once the queued work is complete.
     pub fn finish_with(&self, record: R, deadline: Instant) {
         wait_idle(&self.pool, &self.mailboxes, deadline);
-        if let Some(lane) = self.pool.lanes().first() {
-            // Refused only if its thread has ended.
-            let _ = lane.push(Job::Record(record).into());
-            lane.ring();
-        }
+        push_record(&self.pool, record);
     }
 
     /// Stops the role. Queued work completes first, so that claims are released over the links;
@@ -167,6 +168,14 @@ impl<R: Send + 'static> Draining<R> {
         }
         self.pool.stop();
         tracing::info!(role = self.name, "stopped");
+    }
+}
+
+fn push_record<R: Send + 'static>(pool: &ContentPool<R>, record: R) {
+    if let Some(lane) = pool.lanes().first() {
+        // Refused only if its thread has ended.
+        let _ = lane.push(Job::Record(record).into());
+        lane.ring();
     }
 }
 

@@ -135,7 +135,11 @@ impl<R: Role> RoleFixture<R> {
     }
 
     pub(crate) fn close_client_effects(&mut self, id: SessionId) -> Effects {
-        self.closed(id, PeerKind::Client, CloseReason::PeerClosed)
+        self.close_client_effects_for(id, CloseReason::PeerClosed)
+    }
+
+    pub(crate) fn close_client_effects_for(&mut self, id: SessionId, reason: CloseReason) -> Effects {
+        self.closed(id, PeerKind::Client, reason)
     }
 
     /// Ends a client's session for a reason that its shard has found.

@@ -416,8 +416,10 @@ def crowd(arguments):
 def cost(arguments):
     found = Findings("cost: one node with NATS beside one without, three turns each; servers on core 0")
     cases = {
-        "A": ("broadcast", "--clients", "1000", "--interval", "20ms"),
-        "D": ("broadcast", "--clients", "1000", "--interval", "2ms", "--scope", "channel", "--channels", "50"),
+        "A": ("broadcast", "--clients", "1000", "--interval", "10ms"),
+        "D": ("broadcast", "--clients", "9000", "--interval", "30ms", "--lists", "none"),
+        # Not bound: here the cost is that of a message, and not of its deliveries.
+        "small rooms": ("broadcast", "--clients", "1000", "--interval", "2ms", "--scope", "channel", "--channels", "50"),
     }
     figures = {}
     for turn in range(3):
@@ -428,7 +430,7 @@ def cost(arguments):
                     subprocess.run(["taskset", "-acp", "0", str(pid)], check=True, stdout=subprocess.DEVNULL)
                 for case, flags in cases.items():
                     before = sum(map(cpu_seconds, pinned)), cpu_seconds(pinned[0])
-                    name = f"cost-{case}-{'fleet' if is_fleet else 'alone'}-{turn}"
+                    name = f"cost-{case[0]}-{'fleet' if is_fleet else 'alone'}-{turn}"
                     run = fleet.begin(name, *flags, "--duration", "15s", "--seed", str(turn + 1))
                     os.sched_setaffinity(run.pid, {1})
                     report = fleet.report(name, run)
@@ -447,7 +449,7 @@ def cost(arguments):
         found.line(
             f"{case}: CPU of a delivery {alone:.2f} us alone; in a fleet {node:.2f} us of the node "
             f"({node / alone:.2f}x), {both:.2f} us with NATS",
-            node <= 1.1 * alone,
+            node <= 1.1 * alone or case not in "AD",
         )
     with Fleet(arguments, nodes=2) as fleet:
         report = fleet.run(

@@ -62,10 +62,20 @@ pub(super) struct Fleet {
     /// Sessions that wait for nothing any more.
     released: VecDeque<SessionId>,
     snapshot_at: Instant,
+    /// None while the server is to go on.
+    drain: Option<Drain>,
     /// True if the node was not cut off at the latest poll.
     is_current: bool,
     /// Room that login servers were told of, and the time of it.
     told: (Option<u32>, Instant),
+}
+
+/// Sessions that are given to other nodes.
+struct Drain {
+    /// The next one last.
+    sessions: Vec<SessionId>,
+    pause: Duration,
+    next: Instant,
 }
 
 struct Pending {
@@ -102,6 +112,7 @@ impl Fleet {
             busy: HashMap::new(),
             released: VecDeque::new(),
             snapshot_at: now,
+            drain: None,
             is_current: false,
             told: (None, now),
         }
@@ -112,9 +123,20 @@ impl Fleet {
         self.member.as_ref().and_then(Member::id)
     }
 
+    /// Returns the number of nodes that take part.
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> usize {
+        self.member.as_ref().map_or(0, |member| member.ledger().nodes().count())
+    }
+
     /// Returns true if requests may be proposed.
     pub(super) fn accepts(&self, now: Instant) -> bool {
         self.member.as_ref().is_some_and(|member| member.is_current(now) && !member.is_full())
+    }
+
+    /// Returns true if users may enter or resume here.
+    pub(super) fn takes_users(&self, now: Instant) -> bool {
+        self.drain.is_none() && self.accepts(now)
     }
 
     /// Returns true if this node lets the users of a node go whose time is over.
@@ -249,6 +271,13 @@ impl Chat {
                 }
             }
             Event::Down => {}
+            Event::Draining(time) => {
+                let sessions: Vec<_> =
+                    self.seats.all().into_iter().rev().map(|(session, _)| session).collect();
+                metrics::FLEET_DRAINING.set(sessions.len() as i64);
+                let pause = time / (sessions.len() as u32).max(1);
+                fleet.drain = Some(Drain { sessions, pause, next: now });
+            }
             Event::Ending => {
                 if let Some(member) = &mut fleet.member {
                     member.resign(now);
@@ -401,9 +430,23 @@ impl Chat {
             self.history.put(&mut writer);
             (fleet.outlet)(Command::KeepSnapshot { sequence: position, state });
         }
+        let next = self.drain(now, effects).map_or(next, |at| at.min(next));
         self.tell_room(now, effects);
         self.let_go(now, effects);
         Some(next)
+    }
+
+    /// Gives sessions to other nodes whose turn has come. Returns the time of the next turn.
+    fn drain(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        let drain = self.fleet.as_mut()?.drain.as_mut()?;
+        while drain.next <= now {
+            let session = drain.sessions.pop()?;
+            drain.next += drain.pause;
+            // It keeps its place, as one that loses its connection.
+            effects.close(session, CloseReason::Moved);
+            metrics::FLEET_DRAINING.add(-1);
+        }
+        Some(drain.next)
     }
 
     /// Tells the login servers how many users this node may still take, if that has changed.
@@ -424,7 +467,11 @@ impl Chat {
     fn free(&self) -> Option<u32> {
         let used = self.seats.count();
         let fleet = self.fleet.as_ref()?;
-        Some(if fleet.is_current { self.settings.away_max.saturating_sub(used) as u32 } else { 0 })
+        Some(if fleet.is_current && fleet.drain.is_none() {
+            self.settings.away_max.saturating_sub(used) as u32
+        } else {
+            0
+        })
     }
 
     /// Tells a login server whose link has come up how many users this node may still take.

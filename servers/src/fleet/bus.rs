@@ -61,6 +61,9 @@ pub enum Event {
     Up,
     /// The connection is down.
     Down,
+    /// The server is about to end: it takes no more users, and gives those that it has to other
+    /// nodes, one after the other within this time.
+    Draining(Duration),
     /// The server ends: this node leaves the fleet after what its users have done.
     Ending,
 }

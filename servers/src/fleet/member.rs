@@ -108,6 +108,8 @@ pub struct Member {
     current_since: Option<Instant>,
     /// Time at which this node last declared others dead.
     declared_at: Option<Instant>,
+    /// True once this node has declared itself dead: it does not take part anew.
+    has_resigned: bool,
 }
 
 impl Member {
@@ -138,6 +140,7 @@ impl Member {
             polled_at: now,
             current_since: None,
             declared_at: None,
+            has_resigned: false,
         };
         member.wish(now);
         member
@@ -247,7 +250,9 @@ impl Member {
         self.in_flight.clear();
         self.waiting.clear();
         self.current_since = None;
-        self.wish(now);
+        if !self.has_resigned {
+            self.wish(now);
+        }
     }
 
     fn wish(&mut self, now: Instant) {
@@ -319,6 +324,7 @@ impl Member {
         while let Some(facts) = self.waiting.pop_front() {
             self.make(&Body::Facts(facts), now);
         }
+        self.has_resigned = true;
         self.make(&Body::Dead { instance: self.instance, counter: self.counter + 1 }, now);
     }
 
@@ -552,5 +558,7 @@ mod tests {
             panic!("{read:?}");
         };
         assert_eq!(facts, &[5]);
+        assert_eq!(turn(&mut member), []);
+        assert_eq!(member.ledger().nodes().count(), 0);
     }
 }

@@ -46,7 +46,15 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
     let is_ours = answer.outcome == Outcome::Ok;
     match load.filter(|load| !load.is_cancelled) {
         Some(Load { login: None, claim, comparisons, .. }) if is_ours => {
-            chat.held_claims.insert_moved(claim, comparisons, call.effects);
+            let user = chat.world.users.by_account(claim.account).filter(|user| user.claim == claim);
+            match user.map(|user| user.node) {
+                Some(node) if chat.is_here(node) => {
+                    chat.held_claims.insert_moved(claim, comparisons, call.effects);
+                }
+                // It has moved on, and the next server asks for the claim as well.
+                Some(_) => {}
+                None => chat.held_claims.release(claim, call.effects),
+            }
         }
         Some(load) if load.login.is_none() => chat.load_failed(&load, call.effects),
         Some(load) => {

@@ -56,7 +56,7 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
         chat.close_session(call.session, CloseReason::AlreadyRegistered, call);
         return;
     }
-    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.accepts(call.now)) {
+    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.takes_users(call.now)) {
         metrics::FLEET_REFUSED.inc();
         return chat.close_session(call.session, CloseReason::Unavailable, call);
     }

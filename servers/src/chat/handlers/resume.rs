@@ -38,7 +38,7 @@ pub(super) fn resume(chat: &mut Chat, call: &mut Call<'_>, request: ResumeReques
         return chat.close_session(call.session, CloseReason::PlaceLost, call);
     };
     // Everything is verified; changes begin here.
-    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.accepts(call.now)) {
+    if chat.fleet.as_ref().is_some_and(|fleet| !fleet.takes_users(call.now)) {
         metrics::FLEET_REFUSED.inc();
         return chat.close_session(call.session, CloseReason::Moved, call);
     }

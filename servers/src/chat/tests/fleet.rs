@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use throng_core::content::{Effect, Effects, SessionCommand};
+use throng_core::crypto::ResumeToken;
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChatMessage, ChatRefused,
     ChatRequest, EnterAnswer, ExitRequest, PositionUpdate, ResumeAnswer, ResumeRequest,
@@ -57,7 +58,7 @@ impl Node {
         };
         let outbox: Arc<Mutex<Vec<Command>>> = Arc::default();
         let outlet = outbox.clone();
-        let fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
+        let fixture = RoleFixture::new(PeerRole::Chat, &[PeerRole::DbAgent], |links| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
             let info = NodeInfo {
                 name: Line::truncated(&format!("chat-{number}")),
@@ -90,9 +91,12 @@ impl Node {
 
     /// Ends a session whose connection is lost.
     pub(super) fn lose(&mut self, session: SessionId) {
-        let effects = self.fixture.close_client_effects(session);
+        self.lose_for(session, CloseReason::PeerClosed);
+    }
+
+    fn lose_for(&mut self, session: SessionId, reason: CloseReason) {
+        let effects = self.fixture.close_client_effects_for(session, reason);
         self.carry_out(effects);
-        self.rooms.retain(|(member, _)| *member != session);
     }
 
     pub(super) fn has_user(&self, user: u32) -> bool {
@@ -121,10 +125,7 @@ impl Node {
                 Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
                     self.send(to, Packet::decode(&[&*begin, &*rest].concat()).unwrap());
                 }
-                Effect::ToSession(id, SessionCommand::Close(reason)) => {
-                    self.closed.push((id, reason));
-                    self.rooms.retain(|(member, _)| *member != id);
-                }
+                Effect::ToSession(id, SessionCommand::Close(reason)) => self.closed.push((id, reason)),
                 Effect::Join(id, room) => self.rooms.push((id, room)),
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
                     let before = self.rooms.len();
@@ -137,8 +138,7 @@ impl Node {
                     members.into_iter().for_each(|id| self.send(id, packet.clone()));
                 }
                 Effect::Multicast(_, to, packet) => to.iter().for_each(|id| self.send(*id, packet.clone())),
-                Effect::Revoke(_) | Effect::Settle(_) => {}
-                Effect::Dial(..) => panic!("there are no links"),
+                Effect::Revoke(_) | Effect::Settle(_) | Effect::Dial(..) => {}
             }
         }
     }
@@ -216,6 +216,12 @@ impl Fleet {
         let session = self.nodes[node].enter(account);
         self.settle();
         session
+    }
+
+    /// Returns the number of the latest batch of a node.
+    fn counter_of(&self, instance: u64) -> u64 {
+        let own = self.order.iter().filter(|batch| batch.instance == instance);
+        own.map(|batch| batch.counter).max().unwrap_or(0)
     }
 
     fn texts(&mut self, node: usize, session: SessionId) -> Vec<(u64, String)> {
@@ -457,4 +463,74 @@ fn numbers_of_messages_have_no_gap_across_a_restart_of_all_nodes() {
     fleet.nodes[0].say(again, Scope::World, 0, "two");
     fleet.settle();
     assert_eq!(fleet.texts(0, again), numbered(&["one", "two"])[1..]);
+}
+
+/// A node that has a DB agent, and a user that comes from the other node with its claim.
+fn resumed_with_claim() -> (Fleet, SessionId, SessionId) {
+    let mut fleet = Fleet::new(2);
+    let agent = fleet.nodes[1].fixture.open_db_agent(0);
+    let mut facts = Vec::new();
+    Fact::Entered { name: Text::truncated("user 4"), claim: CLAIM }.encode(&mut facts);
+    // As node 1 publishes it, behind its own batches so far.
+    let (instance, counter) = (1 << 32, fleet.counter_of(1 << 32) + 1);
+    let sequence = fleet.order.len() as u64 + 1;
+    fleet.order.push(Batch { sequence, instance, counter, body: Body::Facts(facts) });
+    fleet.nodes.remove(0);
+    fleet.settle();
+    let tokens = ResumeTokens::new(&ClusterKey::from_bytes(KEY), EPOCH);
+    let token = tokens.seal(&ResumeToken { user: 1, counter: 1, claim: CLAIM });
+    let again = fleet.nodes[0].fixture.open_client();
+    let channels = List::default();
+    let request = ResumeRequest { token, answers: 0, whispers: 0, world: 0, list_version: 1, channels };
+    fleet.nodes[0].deliver(again, request);
+    fleet.settle();
+    (fleet, agent, again)
+}
+
+#[test]
+fn the_claim_of_a_user_follows_it_to_another_node() {
+    let load = |request| DbLoadCharacter { request, claim: CLAIM };
+    let answer = |outcome| DbLoadCharacterAnswer { request: 1, outcome, claim: CLAIM, character: None };
+    let (mut fleet, agent, _) = resumed_with_claim();
+    assert_eq!(fleet.nodes[0].take::<DbLoadCharacter>(agent), [load(1)]);
+    fleet.nodes[0].deliver(agent, answer(Outcome::Ok));
+    assert!(fleet.nodes[0].fixture.role().chat.held_claims.contains(&CLAIM));
+
+    // The claim has ended with its server: the list takes it up.
+    let (mut fleet, agent, _) = resumed_with_claim();
+    fleet.nodes[0].received.clear();
+    fleet.nodes[0].deliver(agent, answer(Outcome::ClaimLost));
+    let lists = fleet.nodes[0].take::<DbHeldClaims>(agent);
+    assert_eq!(lists.iter().map(|list| list.claims.to_vec()).collect::<Vec<_>>(), [vec![CLAIM]]);
+
+    // The user has left meanwhile.
+    let (mut fleet, agent, session) = resumed_with_claim();
+    fleet.nodes[0].deliver(session, ExitRequest {});
+    fleet.settle();
+    fleet.nodes[0].received.clear();
+    fleet.nodes[0].deliver(agent, answer(Outcome::Ok));
+    assert_eq!(fleet.nodes[0].take::<DbReleaseClaim>(agent), [DbReleaseClaim { claim: CLAIM }]);
+}
+
+#[test]
+fn a_node_that_ends_gives_its_users_away_one_after_the_other() {
+    let mut fleet = Fleet::new(2);
+    let sessions: Vec<_> = (1..=4).map(|account| fleet.enter(0, account)).collect();
+    fleet.nodes[0].hear(Event::Draining(Duration::from_millis(400)));
+    let late = fleet.nodes[0].enter(9);
+    assert_eq!(fleet.nodes[0].closed, [(late, CloseReason::Unavailable)], "it takes no more");
+    fleet.nodes[0].closed.clear();
+    for count in 1..=4 {
+        fleet.nodes[0].advance(Duration::from_millis(if count == 1 { 0 } else { 100 }));
+        let moved: Vec<_> = sessions[..count].iter().map(|session| (*session, CloseReason::Moved)).collect();
+        assert_eq!(fleet.nodes[0].closed, moved);
+    }
+    for session in sessions {
+        fleet.nodes[0].lose_for(session, CloseReason::Moved);
+    }
+    fleet.nodes[0].hear(Event::Ending);
+    fleet.settle();
+    let chat = &fleet.nodes[1].fixture.role().chat;
+    assert!(chat.world.users.iter().all(|user| user.is_away) && chat.world.users.count() == 4);
+    assert_eq!(chat.fleet.as_ref().unwrap().nodes(), 1);
 }
