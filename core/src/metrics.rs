@@ -126,6 +126,11 @@ impl Gauge {
         self.0.store(value, Relaxed);
     }
 
+    /// Sets the gauge to a number of things.
+    pub fn set_count(&self, count: usize) {
+        self.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// Returns the gauge's value.
     pub fn get(&self) -> i64 {
         self.0.load(Relaxed)

@@ -70,6 +70,7 @@ pub enum EntryPath {
 }
 
 /// The plan that all workers of a run share.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of the run by itself")]
 #[derive(Debug)]
 pub struct Plan {
     /// The run's clock.

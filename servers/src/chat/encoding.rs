@@ -168,7 +168,9 @@ mod tests {
         #[test]
         fn facts_survive_their_encoding(facts in prop::collection::vec(fact(), 0..20), cut in 0..500usize) {
             let mut encoded = Vec::new();
-            facts.iter().for_each(|fact| fact.encode(&mut encoded));
+            for fact in &facts {
+                fact.encode(&mut encoded);
+            }
             let mut reader = Reader::new(&encoded);
             let mut decoded = Vec::new();
             while reader.remaining() > 0 {

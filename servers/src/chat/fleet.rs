@@ -177,13 +177,13 @@ impl Fleet {
             self.busy.entry(cause).or_default().pending += 1;
         }
         self.pending.push_back(Pending { then, cause, _charge: charge });
-        metrics::FLEET_PENDING.set(self.pending.len() as i64);
+        metrics::FLEET_PENDING.set_count(self.pending.len());
     }
 
     /// Ends the oldest pending request. Returns its continuation.
     fn settle(&mut self) -> Option<Continuation> {
         let Pending { then, cause, .. } = self.pending.pop_front()?;
-        metrics::FLEET_PENDING.set(self.pending.len() as i64);
+        metrics::FLEET_PENDING.set_count(self.pending.len());
         if let Some(cause) = cause
             && let Some(busy) = self.busy.get_mut(&cause)
         {
@@ -274,7 +274,7 @@ impl Chat {
             Event::Draining(time) => {
                 let sessions: Vec<_> =
                     self.seats.all().into_iter().rev().map(|(session, _)| session).collect();
-                metrics::FLEET_DRAINING.set(sessions.len() as i64);
+                metrics::FLEET_DRAINING.set_count(sessions.len());
                 let pause = time / (sessions.len() as u32).max(1);
                 fleet.drain = Some(Drain { sessions, pause, next: now });
             }
@@ -310,7 +310,7 @@ impl Chat {
             self.seats.set_away(presence.user.id, now + self.settings.resume_window);
         }
         metrics::CHAT_USERS.set(world.users.count().into());
-        metrics::CHANNELS.set(world.channels.count() as i64);
+        metrics::CHANNELS.set_count(world.channels.count());
         let members = world.channels.by_number().map(|(_, channel)| channel.list_state().head_count);
         metrics::CHANNEL_MEMBERS.set(members.map(i64::from).sum());
         (self.world, self.history) = (world, history);
@@ -325,7 +325,7 @@ impl Chat {
     fn read(&mut self, batch: Batch, now: Instant, effects: &mut Effects) {
         let Some(member) = self.fleet.as_mut().and_then(|fleet| fleet.member.as_mut()) else { return };
         let reading = member.read(batch, now);
-        metrics::FLEET_NODES.set(member.ledger().nodes().count() as i64);
+        metrics::FLEET_NODES.set_count(member.ledger().nodes().count());
         match reading {
             None => metrics::FLEET_VOID.inc(),
             Some(Reading::Up { node, is_own }) => {
@@ -420,7 +420,9 @@ impl Chat {
         metrics::FLEET_CURRENT.set(fleet.is_current.into());
         let (next, position) = (member.next_poll(), member.position());
         let is_first = member.id().is_some() && member.id() == member.ledger().lowest();
-        batches.into_iter().for_each(|batch| (fleet.outlet)(Command::Publish(batch)));
+        for batch in batches {
+            (fleet.outlet)(Command::Publish(batch));
+        }
         if is_first && fleet.snapshot_at <= now {
             fleet.snapshot_at = now + SNAPSHOT_INTERVAL;
             let mut state = Vec::new();

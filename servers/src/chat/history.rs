@@ -242,7 +242,7 @@ impl History {
     }
 
     fn report(&self) {
-        metrics::HISTORY_BYTES.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        metrics::HISTORY_BYTES.set_count(self.bytes);
     }
 
     /// Returns the bytes that all messages take.

@@ -378,7 +378,7 @@ impl Chat {
                 self.held_claims.set_away(*claim, true, effects);
             }
             Change::Back { user, claim, .. } if self.is_here(node) => {
-                self.welcome(*user, *claim, now, effects)
+                self.welcome(*user, *claim, now, effects);
             }
             Change::Back { user, claim, .. } => {
                 if let Some(session) = self.seats.session(*user) {

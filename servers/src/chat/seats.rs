@@ -170,7 +170,7 @@ impl Seats {
 
     /// Removes all places. They have no sessions.
     pub(super) fn vacate_all(&mut self) {
-        metrics::USERS_AWAY.add(-(self.away.len() as i64));
+        metrics::USERS_AWAY.set_count(0);
         self.away.clear();
         self.places.clear();
     }

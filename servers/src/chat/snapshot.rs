@@ -39,7 +39,9 @@ impl Users {
         writer.u32(last_id);
         writer.u64(version);
         writer.u32(changed.len() as u32);
-        changed.iter().for_each(|id| writer.u32(*id));
+        for id in changed {
+            writer.u32(*id);
+        }
         writer.u32(self.count());
         for presence in self.by_id() {
             presence.put(writer);
@@ -61,7 +63,9 @@ impl Presence {
         claim.put(writer);
         writer.u64(*since);
         writer.u64(*whispers);
-        [node, turn, token].into_iter().for_each(|number| writer.u32(*number));
+        for number in [node, turn, token] {
+            writer.u32(*number);
+        }
         counts.put(writer);
         is_away.put(writer);
         writer.u32(channels.len() as u32);
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn messages_keep_their_numbers() {
-        let limits = HistoryLimits { pool: 1 << 20, messages: 5, own: 5, age: Duration::from_secs(60) };
+        let limits = HistoryLimits { pool: 1 << 20, messages: 5, own: 5, age: Duration::from_mins(1) };
         let now = Instant::now();
         let (mut history, mut other) = (History::new(limits), History::new(limits));
         for number in 10..40u64 {

@@ -119,7 +119,7 @@ const DESCRIPTION_WATCH: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Time between two equal lines of the log.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
+const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// Time in which the last batches may still be sent at the end.
 const LAST_FLUSH: Duration = Duration::from_millis(500);

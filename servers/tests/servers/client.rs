@@ -380,12 +380,16 @@ fn players_of_a_fleet_are_spread_and_go_on_at_another_node_when_theirs_dies() {
     let users = [fleet.users(0), fleet.users(1)];
     assert_eq!(users[0], users[1], "a login goes to the node with the most room");
     players[0].say(Audience::World, "one world");
-    players.iter_mut().for_each(|player| drop(player.hear("one world")));
+    for player in &mut players {
+        player.hear("one world");
+    }
     assert_eq!(fleet.homes[0].online(), 4);
 
     fleet.nodes[1].take().unwrap().kill();
     players[3].say(Audience::World, "still one");
-    players.iter_mut().for_each(|player| drop(player.hear("still one")));
+    for player in &mut players {
+        player.hear("still one");
+    }
     let is_resumed = |event: &Event| matches!(event, Event::Resumed { .. });
     let resumed = players.iter().filter(|player| player.events.iter().any(is_resumed));
     assert_eq!(resumed.count(), 2, "the others stay where they are");

@@ -135,7 +135,9 @@ impl Node {
                 Effect::Broadcast(room, _, packet) => {
                     let members: Vec<_> =
                         self.rooms.iter().filter(|(_, other)| *other == room).map(|(id, _)| *id).collect();
-                    members.into_iter().for_each(|id| self.send(id, packet.clone()));
+                    for id in members {
+                        self.send(id, packet.clone());
+                    }
                 }
                 Effect::Multicast(_, to, packet) => to.iter().for_each(|id| self.send(*id, packet.clone())),
                 Effect::Revoke(_) | Effect::Settle(_) | Effect::Dial(..) => {}
