@@ -259,7 +259,7 @@ class Room:
             say(f"{len(packet.messages)} earlier messages of room {packet.channel}")
         if packet.packet in ANSWERS:
             self._answers += 1
-        if packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
+        if packet.packet == "ChannelLeft" and packet.outcome in ("Ok", "Kicked"):
             self.lists.pop(packet.channel, None)
             self._sequences.pop(("Channel", packet.channel), None)
         return packet

@@ -48,7 +48,7 @@ ENUMERATIONS = {
         "MalformedPacket", "PacketNotAllowed", "TicketInvalid", "TicketExpired", "TicketUsed",
         "AlreadyRegistered", "AlreadyOnline", "LoggedInElsewhere", "TooSlow", "ServerShutdown",
         "HandedOver", "WrongPeer", "InternalError", "LoginTimeout", "TooFast", "TooManyConnections",
-        "PlaceLost", "ResumedElsewhere",
+        "PlaceLost", "ResumedElsewhere", "Unavailable", "Moved",
     ),
     "Scope": numbered("World", "Channel", "Nearby", "Whisper"),
 }  # fmt: skip
@@ -63,6 +63,7 @@ GROUPS = {
         ("received_us", "u64"),
         ("text", "text(1024)"),
     ],
+    "ChatNode": [("address", "line(255)"), ("key", "byte[32]")],
     "HeldChannel": [("channel", "u32"), ("sequence", "u64")],
     "ServerTimes": [("received_us", "u64"), ("queued_us", "u32"), ("handled_us", "u32")],
 }
@@ -184,6 +185,7 @@ PACKETS = {
         "RoomResumed",
         [("channel", "u32"), ("sequence", "u64"), ("version", "u64"), ("head_count", "u32")],
     ),
+    0x0220: ("ChatNodes", [("nodes", "list(64)<ChatNode>")]),
 }
 
 CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)

@@ -419,7 +419,7 @@ impl Chat {
         fleet.is_current = member.is_current(now);
         metrics::FLEET_CURRENT.set(fleet.is_current.into());
         let (next, position) = (member.next_poll(), member.position());
-        let is_first = member.id().is_some() && member.id() == member.ledger().lowest();
+        let is_first = fleet.is_current && member.id() == member.ledger().lowest();
         for batch in batches {
             (fleet.outlet)(Command::Publish(batch));
         }

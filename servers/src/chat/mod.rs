@@ -289,7 +289,7 @@ impl Role for ChatRole {
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
         let next_dial = chat.links.tick(now, effects);
-        [next_dial, chat.seats.next_leave(), chat.loads.next_deadline(), notices, sweep, poll]
+        [next_dial, chat.next_leave(now), chat.loads.next_deadline(), notices, sweep, poll]
             .into_iter()
             .flatten()
             .min()
@@ -344,6 +344,13 @@ impl Chat {
             }
             packets::Role::Chat => {}
         }
+    }
+
+    /// Returns the time at which the next user leaves that is away.
+    fn next_leave(&self, now: Instant) -> Option<Instant> {
+        // A node that is cut off lets no user go.
+        let may_go = self.fleet.as_ref().is_none_or(|fleet| fleet.accepts(now));
+        self.seats.next_leave().filter(|_| may_go)
     }
 
     /// Returns how far the requests of a user here have come. A server alone has no one to tell how

@@ -108,6 +108,8 @@ pub struct Member {
     current_since: Option<Instant>,
     /// Time at which this node last declared others dead.
     declared_at: Option<Instant>,
+    /// Time at which this node asks to take part.
+    wish_at: Option<Instant>,
     /// True once this node has declared itself dead: it does not take part anew.
     has_resigned: bool,
 }
@@ -124,7 +126,7 @@ impl Member {
         now: Instant,
     ) -> Self {
         let heard = ledger.nodes().map(|(instance, _)| (instance, now)).collect();
-        let mut member = Self {
+        Self {
             timing,
             info,
             ledger,
@@ -140,10 +142,9 @@ impl Member {
             polled_at: now,
             current_since: None,
             declared_at: None,
+            wish_at: Some(now),
             has_resigned: false,
-        };
-        member.wish(now);
-        member
+        }
     }
 
     /// Returns the ledger at [`position`](Self::position).
@@ -250,9 +251,9 @@ impl Member {
         self.in_flight.clear();
         self.waiting.clear();
         self.current_since = None;
-        if !self.has_resigned {
-            self.wish(now);
-        }
+        // Not at once if the wish before was refused: the fleet may be full.
+        let earliest = self.made_at + self.timing.heartbeat;
+        self.wish_at = (!self.has_resigned).then_some(earliest.max(now));
     }
 
     fn wish(&mut self, now: Instant) {
@@ -274,6 +275,9 @@ impl Member {
         // A process that was stopped knows nothing of the silence of others.
         if self.is_late(now) || pause >= self.timing.dead_after / 2 {
             self.current_since = None;
+        }
+        if self.wish_at.take_if(|at| *at <= now).is_some() {
+            self.wish(now);
         }
         if self.id().is_some() {
             self.declare_dead(now);
