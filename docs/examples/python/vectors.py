@@ -215,6 +215,8 @@ def json_values(values):
     def converted(value):
         if isinstance(value, dict):
             return json_values(value)
+        if isinstance(value, list):
+            return [converted(item) for item in value]
         return bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
 
     return {name: converted(value) for name, value in values.items()}

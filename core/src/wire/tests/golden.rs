@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use crate::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
     ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, Character,
-    ChatCancelLogin, ChatGap, ChatMessage, ChatNotifyLogin, ChatRefused, ChatRequest, Claim, Close,
-    CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimAway,
-    DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims,
+    ChatCancelLogin, ChatGap, ChatMessage, ChatNode, ChatNodes, ChatNotifyLogin, ChatRefused, ChatRequest,
+    Claim, Close, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer,
+    DbClaimAway, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims,
     DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount,
     DbVerifyAccountAnswer, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer,
     HeldChannel, History, HistoryRequest, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded,
-    LoginQueued, LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText, PastMessage, PingRequest,
-    PongAnswer, PositionUpdate, ResumeAnswer, ResumeRequest, Role, RoomKey, RoomResumed, Scope, ServerTimes,
-    SignUpAnswer, SignUpRequest, TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
+    LoginNotifyRoom, LoginQueued, LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText,
+    PastMessage, PingRequest, PongAnswer, PositionUpdate, ResumeAnswer, ResumeRequest, Role, RoomKey,
+    RoomResumed, Scope, ServerTimes, SignUpAnswer, SignUpRequest, TABLE, TooFast, User, UserList,
+    UserListRequest, UsersChanged,
 };
 use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
 
@@ -136,6 +137,11 @@ fn chat_packets() -> Vec<Packet> {
         .into(),
         ResumeAnswer { handled: 17, answers_from: 4, token: token_bytes(), shard: 1 }.into(),
         RoomResumed { channel: 3, sequence: 1_000_000, version: 412, head_count: 300 }.into(),
+        ChatNodes {
+            nodes: List::new(vec![ChatNode { address: text("203.0.113.7:9200"), key: [5; 32] }])
+                .expect("one fits"),
+        }
+        .into(),
         ExitRequest {}.into(),
         ExitAnswer {}.into(),
         PingRequest { token: TOKEN }.into(),
@@ -224,6 +230,7 @@ fn link_packets() -> Vec<Packet> {
             .into(),
         ChatCancelLogin { claim: CLAIM }.into(),
         LoginNotifyEntered { claim: CLAIM }.into(),
+        LoginNotifyRoom { free: 1500 }.into(),
     ]
 }
 
