@@ -158,13 +158,14 @@ impl Resumption {
     }
 
     /// Takes the place again. Returns the time of the cut, and the requests to send again. None if
-    /// the connection is not cut, or the answer contradicts what the client has seen.
-    pub fn resumed(&mut self, answer: &ResumeAnswer) -> Option<(Nanos, Vec<Packet>)> {
+    /// the connection is not cut, or the answer contradicts what the client has seen. In a fleet
+    /// the server may be another one, which has not got the answers that were lost with the line.
+    pub fn resumed(&mut self, answer: &ResumeAnswer, is_fleet: bool) -> Option<(Nanos, Vec<Packet>)> {
         let known = self.sent.wrapping_sub(self.unhandled.len() as u32);
         let news = answer.handled.wrapping_sub(known) as usize;
-        // Another server of a fleet does not have the answers that were lost with the line.
         let lost = answer.answers_from.wrapping_sub(self.answers).wrapping_sub(1);
-        if news > self.unhandled.len() || lost > u32::MAX / 2 {
+        let lost_max = if is_fleet { u32::MAX / 2 } else { 0 };
+        if news > self.unhandled.len() || lost > lost_max {
             return None;
         }
         self.answers = self.answers.wrapping_add(lost);
@@ -227,16 +228,16 @@ mod tests {
         place.cut(77);
         assert!(!place.request(&say(6)), "it waits for the next connection");
         assert_eq!(place.resume_request().token, token(1));
-        let (cut_at, again) = place.resumed(&answer(3, 1)).unwrap();
+        let (cut_at, again) = place.resumed(&answer(3, 1), false).unwrap();
         assert_eq!((cut_at, stamps(&again)), (77, vec![4, 5, 6]));
         assert!(!place.is_away() && place.resume_request().token == token(2));
         // Those are counted once: the next cut finds five of six handled.
         place.cut(88);
-        let (_, again) = place.resumed(&answer(5, 1)).unwrap();
+        let (_, again) = place.resumed(&answer(5, 1), false).unwrap();
         assert_eq!(stamps(&again), [6]);
         assert!(place.request(&say(7)));
         place.cut(99);
-        assert!(place.resumed(&answer(7, 1)).unwrap().1.is_empty());
+        assert!(place.resumed(&answer(7, 1), false).unwrap().1.is_empty());
     }
 
     #[test]
@@ -247,9 +248,9 @@ mod tests {
         place.request(&UserListRequest { channel: 0, after: 0, pages: 4 }.into());
         place.request(&say(2));
         place.cut(1);
-        assert_eq!(stamps(&place.resumed(&answer(1, 1)).unwrap().1), [2]);
+        assert_eq!(stamps(&place.resumed(&answer(1, 1), false).unwrap().1), [2]);
         place.cut(2);
-        assert!(place.resumed(&answer(2, 1)).unwrap().1.is_empty());
+        assert!(place.resumed(&answer(2, 1), false).unwrap().1.is_empty());
     }
 
     #[test]
@@ -260,7 +261,7 @@ mod tests {
             place.saw_own(2);
             place.received(&ChatRefused { stamp: 1, outcome: Outcome::NotAMember }.into());
             place.cut(5);
-            assert_eq!(place.resumed(&answer(handled, answers_from)).is_some(), is_good, "{handled}");
+            assert_eq!(place.resumed(&answer(handled, answers_from), false).is_some(), is_good, "{handled}");
         };
         check(1, 2, false);
         check(2, 2, true);
@@ -270,7 +271,11 @@ mod tests {
         // Answers are lost, or come twice.
         check(2, 3, false);
         check(2, 1, false);
-        assert!(Resumption::new(token(1)).resumed(&answer(0, 1)).is_none(), "it was not cut");
+        let mut place = Resumption::new(token(1));
+        place.cut(5);
+        assert!(place.resumed(&answer(0, 4), true).is_some(), "lost with another server of the fleet");
+        assert_eq!(place.resume_request().answers, 3);
+        assert!(Resumption::new(token(1)).resumed(&answer(0, 1), false).is_none(), "it was not cut");
     }
 
     #[test]
@@ -325,7 +330,7 @@ mod tests {
         place.heard(Scope::World, 0, 10);
         assert_eq!(place.received(&gap(Scope::World, 5)), 0, "it was slow");
         place.cut(1);
-        place.resumed(&answer(0, 1)).unwrap();
+        place.resumed(&answer(0, 1), false).unwrap();
         assert_eq!(place.received(&gap(Scope::Whisper, 2)), 2);
         place.received(&RoomResumed { channel: 0, sequence: 30, version: 1, head_count: 1 }.into());
         assert_eq!(place.received(&gap(Scope::World, 13)), 13);
@@ -334,7 +339,7 @@ mod tests {
         assert_eq!((place.resume_request().world, place.resume_request().whispers), (34, 2));
         // Nothing was missed.
         place.cut(2);
-        place.resumed(&answer(0, 1)).unwrap();
+        place.resumed(&answer(0, 1), false).unwrap();
         place.received(&RoomResumed { channel: 0, sequence: 34, version: 1, head_count: 1 }.into());
         assert_eq!(place.received(&gap(Scope::World, 4)), 0);
     }

@@ -43,7 +43,7 @@ pub enum Command {
     },
 }
 
-/// News from the bus.
+/// News for the node: of the bus, and of its own process.
 #[derive(Debug)]
 pub enum Event {
     /// The order begins here. What was read before is of another epoch, or too old to go on from.
@@ -82,7 +82,7 @@ enum Fault {
     Connect(#[from] async_nats::ConnectError),
     #[error("the connection to NATS was lost")]
     Reconnected,
-    #[error("nothing has come from NATS for {SILENCE:?}")]
+    #[error("nothing comes from NATS, not even the heartbeats of this node")]
     Silent,
     #[error("another node has begun a new order")]
     Superseded,
@@ -104,10 +104,6 @@ impl Fault {
 
 /// Commands that may wait. Batches beyond it are published again later.
 const COMMANDS_MAX: usize = 1024;
-
-/// Silence of the stream after which the consumer is made anew. A node hears at least its own
-/// heartbeats.
-const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Interval at which silence is looked for.
 const WATCH: Duration = Duration::from_millis(250);
@@ -239,7 +235,8 @@ impl Carrier {
         let is_known =
             self.logged.as_ref().is_some_and(|(logged, at)| *logged == text && at.elapsed() < LOG_PAUSE);
         if !is_known {
-            tracing::warn!(world = self.settings.world, "fleet: {text}");
+            let servers = self.settings.servers.join(", ");
+            tracing::warn!(world = self.settings.world, servers, "fleet: {text}");
             self.logged = Some((text, Instant::now()));
         }
     }
@@ -328,7 +325,7 @@ impl Carrier {
                 }
                 Some(()) = reconnected.recv() => return Err(Fault::Reconnected),
                 _ = watch.tick() => {
-                    if heard_at.elapsed() > SILENCE && client.connection_state() == State::Connected {
+                    if heard_at.elapsed() > self.settings.silence && client.connection_state() == State::Connected {
                         return Err(Fault::Silent);
                     }
                     if looked_at.elapsed() > DESCRIPTION_WATCH && client.connection_state() == State::Connected {
@@ -431,7 +428,7 @@ impl Carrier {
             }
             if !is_lost {
                 // Nodes that live say so, and keep a snapshot before long.
-                tokio::time::sleep(SILENCE).await;
+                tokio::time::sleep(self.settings.silence).await;
                 let now = stream.get_info().await.map_err(Fault::nats)?.state;
                 if now.last_sequence > state.last_sequence {
                     return Err(Fault::NoSnapshot);

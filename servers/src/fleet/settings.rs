@@ -8,6 +8,9 @@ use throng_core::config::{Config, Secret};
 use super::member::Timing;
 use crate::private_file::{self, PrivateFileError};
 
+/// Least silence of a stream that is taken for a fault.
+const SILENCE_MIN: Duration = Duration::from_millis(1500);
+
 /// Proof of a node towards NATS.
 #[derive(Debug, Clone)]
 pub enum Login {
@@ -44,6 +47,9 @@ pub struct BusSettings {
     pub retention: Duration,
     /// Bytes that the stream keeps.
     pub retention_size: u64,
+    /// Silence of the stream after which its consumer is made anew. A node hears at least its own
+    /// heartbeats.
+    pub silence: Duration,
     /// Settings and version that all nodes must share, encoded.
     pub description: Vec<u8>,
 }
@@ -73,6 +79,7 @@ impl BusSettings {
             in_memory: fleet.in_memory,
             retention: fleet.retention,
             retention_size: fleet.retention_size.as_u64(),
+            silence: (4 * fleet.heartbeat).max(SILENCE_MIN),
             description,
         }))
     }

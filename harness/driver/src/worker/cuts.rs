@@ -196,9 +196,10 @@ impl Worker {
     /// client has seen.
     pub(super) fn resumed(&mut self, sessions: &mut Sessions, place: usize, answer: &ResumeAnswer) -> bool {
         let now = self.plan.clock.at(sessions.now());
+        let is_fleet = self.plan.is_fleet();
         let client = &mut self.clients[place];
         let (Some(resumption), Some(session)) = (&mut client.resumption, client.chat) else { return false };
-        let Some((cut_at, again)) = resumption.resumed(answer) else { return false };
+        let Some((cut_at, again)) = resumption.resumed(answer, is_fleet) else { return false };
         client.shard = answer.shard;
         for request in &again {
             sessions.send(session, request);
