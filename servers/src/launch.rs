@@ -611,9 +611,9 @@ impl Starter<'_> {
 fn give_away(node: &Node<fleet::Event>, deadline: Instant) {
     let time = deadline.saturating_duration_since(Instant::now()) * 2 / 3;
     let until = Instant::now() + time;
+    // Until the role has read the event, and counts its sessions.
+    metrics::FLEET_DRAINING.set(1);
     node.tell(fleet::Event::Draining(time));
-    // The role sets the gauge when it has read the event.
-    std::thread::sleep(GIVE_AWAY_POLL);
     while Instant::now() < until && metrics::FLEET_DRAINING.get() > 0 {
         std::thread::sleep(GIVE_AWAY_POLL);
     }

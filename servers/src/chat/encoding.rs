@@ -177,7 +177,7 @@ mod tests {
                 decoded.push(Fact::decode(&mut reader).unwrap());
             }
             prop_assert_eq!(decoded, facts);
-            // What is cut short is refused, and nothing panics.
+            // Bytes that are cut short are refused, and nothing panics.
             let mut reader = Reader::new(&encoded[..cut.min(encoded.len())]);
             while reader.remaining() > 0 && Fact::decode(&mut reader).is_ok() {}
         }

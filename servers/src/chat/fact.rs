@@ -19,7 +19,7 @@ pub enum Departure {
     Kicked,
 }
 
-/// How far the requests of a user have come.
+/// Progress of the requests of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Number of its latest packet that was handled.
@@ -65,7 +65,7 @@ pub enum Fact {
         user: u32,
         /// Its turn.
         turn: u32,
-        /// What its server has handled and answered.
+        /// Progress of its requests.
         counts: Counts,
     },
     /// A user has resumed over a new connection, which begins its next turn.
@@ -74,7 +74,7 @@ pub enum Fact {
         user: u32,
         /// Number of the resume token.
         token: u32,
-        /// What its server has handled and answered, if it had not lost its connection yet.
+        /// Progress of its requests, if it had not lost its connection yet.
         counts: Option<Counts>,
     },
     /// A user has done something that a packet of its asked for.
@@ -85,7 +85,7 @@ pub enum Fact {
         turn: u32,
         /// The number of the packet, and that of the latest answer before it.
         counts: Counts,
-        /// What it has done.
+        /// The deed.
         deed: Deed,
     },
 }
@@ -182,7 +182,7 @@ pub enum Change {
         claim: Claim,
         /// Its turn, which begins.
         turn: u32,
-        /// What was handled and answered, as far as all servers know.
+        /// Progress of its requests, as far as all servers know.
         counts: Counts,
     },
     /// A user has made a channel.

@@ -1,6 +1,6 @@
 //! The chat server as a node of a fleet.
 //!
-//! What its users do is proposed, comes back in the order of all nodes, and is applied then, here
+//! A fact of its users is proposed, comes back in the order of all nodes, and is applied then, here
 //! as everywhere. Until it has come back, the packet's session waits with anything but further
 //! messages. While the node is cut off, requests are refused, and nothing of them is half done.
 
@@ -55,7 +55,7 @@ pub(super) struct Fleet {
     outlet: Box<dyn Fn(Command) + Send>,
     /// None until the bus has told where the order begins.
     member: Option<Member>,
-    /// What is proposed and has not come back, in order.
+    /// Requests whose facts are proposed and have not come back, in order.
     pending: VecDeque<Pending>,
     /// Sessions with something pending.
     busy: HashMap<SessionId, Busy>,

@@ -353,8 +353,8 @@ impl Chat {
         self.seats.next_leave().filter(|_| may_go)
     }
 
-    /// Returns how far the requests of a user here have come. A server alone has no one to tell how
-    /// many were answered.
+    /// Returns the progress of the requests of a user here. A server alone counts no answers: they
+    /// are for other servers.
     fn counts(&self, user: u32, handled: u32) -> Counts {
         let answers = if self.fleet.is_some() { self.seats.answers(user) } else { None };
         Counts { handled, answers: answers.unwrap_or(0) }

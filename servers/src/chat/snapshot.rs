@@ -1,6 +1,6 @@
 //! The state that users share as bytes, for a server that joins a fleet.
 //!
-//! What is here is the fold and the latest messages. Sessions, positions, keys and rates are each
+//! A snapshot has the fold and the latest messages. Sessions, positions, keys and rates are each
 //! server's own.
 
 use std::time::Instant;

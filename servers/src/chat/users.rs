@@ -30,7 +30,7 @@ pub struct Presence {
     pub turn: u32,
     /// Number of its newest resume token.
     pub token: u32,
-    /// How far its requests have come, as far as all servers know.
+    /// Progress of its requests, as far as all servers know.
     pub counts: Counts,
     /// True while the user has no connection.
     pub is_away: bool,

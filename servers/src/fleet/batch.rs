@@ -31,7 +31,7 @@ pub enum Body {
         /// Number of its latest batch.
         counter: u64,
     },
-    /// What the users of the node do, encoded. Without any it says that the node is alive.
+    /// Facts of the node's users, encoded. Without any the node says that it is alive.
     Facts(Vec<u8>),
 }
 

@@ -362,7 +362,7 @@ impl Carrier {
     ) -> Result<(), Fault> {
         let Some(place) = &mut self.place else { return Ok(()) };
         match command {
-            // What is given to a connection that is down would only be repeated later.
+            // The member repeats later whatever a connection that is down would take.
             Command::Publish(_) if client.connection_state() != State::Connected => {}
             Command::Publish(Outgoing { instance, counter, text }) => {
                 let sealed = place.keys.seal_batch(instance, counter, &text);
@@ -503,7 +503,7 @@ impl Carrier {
     }
 }
 
-/// Where a session of the bus begins.
+/// The beginning of a session of the bus.
 struct Found {
     stream: stream::Stream,
     descriptions: kv::Store,

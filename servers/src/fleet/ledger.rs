@@ -54,7 +54,7 @@ pub enum Verdict {
     Facts {
         /// Number of the node.
         node: u32,
-        /// What they have done, encoded.
+        /// Their facts, encoded.
         facts: Vec<u8>,
     },
     /// The batch counts, and changes nothing: the node that it calls dead is not, or no more.

@@ -69,7 +69,7 @@ pub enum Reading {
     Facts {
         /// Number of the node.
         node: u32,
-        /// What they have done, encoded.
+        /// Their facts, encoded.
         facts: Vec<u8>,
         /// True for this node.
         is_own: bool,

@@ -3,14 +3,11 @@
 
 use std::fs;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
 
 use rustix::process::Signal;
-use throng_core::shutdown::Shutdown;
-use throng_harness_driver::scenario::drive;
-use throng_harness_driver::target;
-use throng_harness_report::{Machine, Origin, Report, Verdict};
+use throng_harness_report::{Report, Verdict};
 
+use crate::resume::run_harness;
 use crate::support::{Home, Nats, Server, spare_port, wait_until};
 
 const NODES: usize = 3;
@@ -104,14 +101,7 @@ impl Fleet {
             "throng-harness broadcast --plain --clients {CLIENTS} --interval 5ms --seed 1 --resume {flags} --data {}",
             data.join(",")
         );
-        thread::spawn(move || {
-            let args = line.split_whitespace().map(Into::into).collect();
-            let job = throng_harness::args::parse(args).unwrap().task.into_job().unwrap();
-            let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
-            let findings = drive(&job, &target, &Shutdown::new()).unwrap();
-            let origin = Origin { command: Vec::new(), started: SystemTime::now(), machine: Machine::this() };
-            Report::new(&job, origin, findings)
-        })
+        thread::spawn(move || run_harness(line.split_whitespace().map(Into::into).collect()))
     }
 }
 
@@ -170,8 +160,8 @@ fn a_node_with_another_key_is_refused_and_says_why() {
     assert_eq!((second.metric("throng_fleet_current"), first.metric("throng_fleet_nodes")), (0, 1));
 }
 
-/// What was accepted before NATS went away is delivered once it is back, and what was refused
-/// meanwhile is not.
+/// Messages accepted before NATS went away are delivered once it is back, and those refused
+/// meanwhile are not.
 #[test]
 fn a_nats_that_starts_again_under_load_has_lost_nothing_that_was_accepted() {
     let mut fleet = Fleet::start();

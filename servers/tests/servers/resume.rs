@@ -1,6 +1,7 @@
 //! Clients whose connections are cut, by the load harness: each resumes its place, and the harness
 //! accounts for every delivery.
 
+use std::ffi::OsString;
 use std::time::SystemTime;
 
 use throng_core::shutdown::Shutdown;
@@ -22,7 +23,11 @@ pub(crate) fn run_crowd(home: &Home, clients: u32, flags: &str) -> Report {
         "throng-harness broadcast --plain --clients {clients} --interval 5ms --seed 1 --resume --data"
     );
     let words = line.split_whitespace().map(Into::into).chain([home.path().into_os_string()]);
-    let args = words.chain(flags.split_whitespace().map(Into::into)).collect();
+    run_harness(words.chain(flags.split_whitespace().map(Into::into)).collect())
+}
+
+/// Runs the harness with these arguments.
+pub(crate) fn run_harness(args: Vec<OsString>) -> Report {
     let job = throng_harness::args::parse(args).unwrap().task.into_job().unwrap();
     let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let findings = drive(&job, &target, &Shutdown::new()).unwrap();

@@ -389,7 +389,7 @@ fn the_users_of_a_dead_node_are_away_and_it_learns_of_its_death_first() {
     assert_eq!(fleet.nodes[1].closed, [(b, CloseReason::Moved)]);
     assert!(fleet.texts(0, a).is_empty(), "neither the lost message nor the refused one");
     fleet.check();
-    // Nobody resumes: one node lets the user go, once.
+    // The user does not resume: one node lets it go, once.
     fleet.pass(ChatSettings::of(&Config::default()).resume_window + Duration::from_secs(1));
     assert_eq!(away(&fleet), None);
     let left = fleet.nodes[0].take::<UsersChanged>(a);
